@@ -1,0 +1,113 @@
+"""The floor: what can be had without learning anything beforehand.
+
+A method that learns from many tasks must be better than these on the same episodes.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, grad
+
+from metalearn_lite.tasks import Episode
+
+
+def nearest_pixel(model: object, episode: Episode) -> Tensor:
+    """Give each query the label of the support image nearest to it in pixels.
+
+    Args:
+        model: not used; the argument is there because every ``predict`` has it.
+        episode: a single classification episode.
+
+    Returns:
+        ``(m, ways)``: for each class minus the smallest Euclidean distance to one of its
+        support images, so that the largest entry marks the nearest.
+
+    Raises:
+        ValueError: if a class has no support image.
+    """
+    _check_single(episode)
+    return nearest_class(
+        episode.support_x.flatten(1), episode.support_y, episode.query_x.flatten(1)
+    )
+
+
+def nearest_feature(model: nn.Module, episode: Episode) -> Tensor:
+    """Like ``nearest_pixel``, by distance between the outputs of ``model.features``.
+
+    Support and query pass through the network together, so with batch normalisation
+    the prediction is transductive.
+    """
+    _check_single(episode)
+    n = len(episode.support_x)
+    with torch.no_grad():
+        x = torch.cat([episode.support_x, episode.query_x])
+        features: Tensor = model.features(x)  # type: ignore[operator]
+    return nearest_class(features[:n], episode.support_y, features[n:])
+
+
+def nearest_class(support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
+    """Score each class by minus the distance from a query to its nearest support row.
+
+    Args:
+        support: ``(n, d)``.
+        labels: ``(n,)`` int64 in ``0 .. ways - 1``.
+        query: ``(m, d)``.
+
+    Returns:
+        ``(m, ways)``.
+
+    Raises:
+        ValueError: if a class below the largest label has no row.
+    """
+    ways = int(labels.max()) + 1
+    counts = labels.bincount(minlength=ways)
+    if (counts == 0).any():
+        empty = (counts == 0).nonzero().flatten().tolist()
+        raise ValueError(f"the support set has no example of class {empty}: give at least one")
+    distance = torch.cdist(query, support)
+    far = torch.full((len(query), ways), torch.inf, dtype=query.dtype, device=query.device)
+    return -far.scatter_reduce(1, labels.expand(len(query), -1), distance, "amin")
+
+
+def from_scratch(model: nn.Module, episode: Episode, *, steps: int = 20, lr: float = 0.1) -> Tensor:
+    """Train from the weights of ``model`` on the support set alone, then predict.
+
+    With an untrained model this is learning from scratch: full-batch gradient descent on
+    the few labelled examples. The model itself is not changed.
+
+    Args:
+        model: where to start from; no buffer is updated.
+        episode: a single episode.
+        steps: steps of gradient descent; 0 predicts with the model as it is.
+        lr: their step size.
+
+    Returns:
+        The query outputs, ``(m, ways)`` or ``(m, outputs)``.
+    """
+    _check_single(episode)
+    if steps < 0:
+        raise ValueError(f"steps is {steps}: expected 0 or more")
+
+    def loss(params: dict[str, Tensor]) -> Tensor:
+        outputs = functional_call(model, params, (episode.support_x,))
+        return default_loss(outputs, episode.support_y)
+
+    params = {name: p.detach() for name, p in model.named_parameters()}
+    for _ in range(steps):
+        gradient = grad(loss)(params)
+        params = {name: p - lr * gradient[name] for name, p in params.items()}
+    return functional_call(model, params, (episode.query_x,))  # type: ignore[no-any-return]
+
+
+def default_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy for integer labels, mean squared error for floating targets."""
+    if targets.is_floating_point():
+        return F.mse_loss(outputs, targets)
+    return F.cross_entropy(outputs, targets)
+
+
+def _check_single(episode: Episode) -> None:
+    if episode.batch is not None:
+        raise ValueError(
+            f"the episode holds {episode.batch} tasks: expected one; go through episode.unbind()"
+        )

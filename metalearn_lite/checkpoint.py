@@ -1,0 +1,174 @@
+"""Checkpoints that survive a crash and cannot run code.
+
+A checkpoint is one zip file with two members: ``state.pt``, tensors and plain values as
+written by ``torch.save``, and ``manifest.json``, which holds the sha256 of ``state.pt``
+and the name, shape and type of every tensor, readable without this package. The file is
+written beside its target and renamed, so a reader finds the old or the new one, whole.
+"""
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FORMAT = "metalearn_lite checkpoint 1"
+
+
+def write_atomically(path: Path | str, content: bytes) -> None:
+    """Write ``content`` to ``path`` so that the file is never seen half written."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def describe_tensors(state: Any, name: str = "") -> dict[str, str]:
+    """List the tensors in nested dicts, lists and tuples: name to type and shape."""
+    if isinstance(state, Tensor):
+        return {name: f"{str(state.dtype).removeprefix('torch.')} {tuple(state.shape)}"}
+    items: Any = ()
+    if isinstance(state, Mapping):
+        items = state.items()
+    elif isinstance(state, list | tuple):
+        items = enumerate(state)
+    found: dict[str, str] = {}
+    for key, value in items:
+        found |= describe_tensors(value, f"{name}.{key}" if name else str(key))
+    return found
+
+
+def save_checkpoint(
+    path: Path | str,
+    state: Mapping[str, Any],
+    *,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Save ``state`` to ``path``, all or nothing.
+
+    Args:
+        path: the file to write; its folder is made if need be.
+        state: tensors, numbers, strings, lists and dicts of them, such as a model's
+            ``state_dict()``.
+        metadata: what a reader should know (seed, command, scores); must fit JSON.
+
+    Raises:
+        ValueError: if ``state`` holds something that could not be loaded safely; nothing
+            is written then, and an older checkpoint stays as it was.
+    """
+    payload = io.BytesIO()
+    torch.save(dict(state), payload)
+    _unpickle(payload.getvalue(), f"the state to be saved to {path}", "cpu")
+    manifest = {
+        "format": FORMAT,
+        "sha256": hashlib.sha256(payload.getvalue()).hexdigest(),
+        "tensors": describe_tensors(state),
+        "metadata": dict(metadata or {}),
+        "torch": torch.__version__,
+    }
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("manifest.json", json.dumps(manifest, indent=1))
+        archive.writestr("state.pt", payload.getvalue())
+    write_atomically(path, file.getvalue())
+
+
+def load_checkpoint(
+    path: Path | str,
+    *,
+    expected: Mapping[str, Any] | None = None,
+    device: torch.device | str = "cpu",
+) -> dict[str, Any]:
+    """Load what ``save_checkpoint`` wrote, after checking it; never runs code from it.
+
+    Args:
+        path: the file to read.
+        expected: a state of the same form, such as ``model.state_dict()``: names, shapes
+            and types of all its tensors must agree.
+        device: where the tensors go.
+
+    Returns:
+        The saved state.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged, is no checkpoint, holds more than tensors and
+            plain values, or does not fit ``expected``; the message lists the differences.
+    """
+    manifest, payload = _read(Path(path))
+    digest = hashlib.sha256(payload).hexdigest()
+    if digest != manifest["sha256"]:
+        raise ValueError(
+            f"{path} is damaged: its state has sha256 {digest[:12]}…, and the manifest "
+            f"says {manifest['sha256'][:12]}…; delete it, or take it from a backup"
+        )
+    state = _unpickle(payload, str(path), device)
+    if expected is not None:
+        _compare(describe_tensors(state), describe_tensors(expected), str(path))
+    return state
+
+
+def load_manifest(path: Path | str) -> dict[str, Any]:
+    """Read a checkpoint's manifest: sha256, tensors, metadata and versions."""
+    return _read(Path(path))[0]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], bytes]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            manifest = json.loads(archive.read("manifest.json"))
+            payload = archive.read("state.pt")
+    except (zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path} is damaged or no checkpoint of this package ({error}); "
+            "expected a file written by save_checkpoint"
+        ) from error
+    if manifest.get("format") != FORMAT:
+        raise ValueError(f"{path} has format {manifest.get('format')!r}: expected {FORMAT!r}")
+    return manifest, payload
+
+
+def _unpickle(payload: bytes, name: str, device: torch.device | str) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(
+            io.BytesIO(payload), map_location=device, weights_only=True
+        )
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{name} holds more than tensors and plain values ({reason}); "
+            "keep only tensors, numbers, strings, lists and dicts"
+        ) from error
+    return state
+
+
+def _compare(found: dict[str, str], wanted: dict[str, str], path: str) -> None:
+    differences = [f"{name}: missing" for name in sorted(wanted.keys() - found.keys())]
+    differences += [f"{name}: not expected" for name in sorted(found.keys() - wanted.keys())]
+    differences += [
+        f"{name}: saved {found[name]}, expected {wanted[name]}"
+        for name in sorted(found.keys() & wanted.keys())
+        if found[name] != wanted[name]
+    ]
+    if differences:
+        shown = "; ".join(differences[:8]) + ("; …" if len(differences) > 8 else "")
+        raise ValueError(
+            f"{path} does not fit in {len(differences)} place(s): {shown}. "
+            "Build the model with the settings it was saved with"
+        )

@@ -1,0 +1,194 @@
+"""Scores with intervals, on the same episodes for every method.
+
+What is evaluated is a distribution over new tasks, so the unit of measurement is the
+episode: each gives one value, and the interval is that of the mean over episodes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from scipy.stats import t as student
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from metalearn_lite.tasks import Episode
+
+Predict = Callable[[Any, Episode], Tensor]
+Metric = Callable[[Tensor, Tensor], Tensor]
+
+
+class Tasks(Protocol):
+    """Anything episodes can be drawn from, such as ``ImageTasks`` and ``SineTasks``."""
+
+    def sample(self, generator: torch.Generator, batch: int | None = None) -> Episode:
+        """Draw one episode, or ``batch`` of them with a leading task dimension."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A mean over episodes with its 95 % interval, ``mean ± half_width``.
+
+    Attributes:
+        mean: mean of ``values``.
+        half_width: half the width of the 95 % interval of the mean, by Student's t; infinite
+            for a single value, which says nothing about its spread.
+        values: one value per episode, float64.
+        episodes: a digest of the episodes scored, by which ``paired_difference`` knows
+            whether two scores belong to the same ones; empty if unknown.
+    """
+
+    mean: float
+    half_width: float
+    values: Tensor
+    episodes: str = field(default="", compare=False)
+
+    @classmethod
+    def of(cls, values: Tensor | Sequence[float], *, episodes: str = "") -> Scores:
+        """Summarise one value per episode (or per seed)."""
+        numbers = torch.as_tensor(values, dtype=torch.float64).detach().cpu()
+        count = len(numbers) if numbers.ndim == 1 else 0
+        if count == 0:
+            raise ValueError(
+                f"values have shape {tuple(numbers.shape)}: expected one number per episode"
+            )
+        half_width = float("inf")
+        if count > 1:
+            standard_error = numbers.std().item() / count**0.5
+            half_width = float(student.ppf(0.975, count - 1)) * standard_error
+        return cls(numbers.mean().item(), half_width, numbers, episodes)
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} ± {self.half_width:.3f}"
+
+    def percent(self) -> str:
+        """Write an accuracy as percent with one decimal, ``"93.3 ± 0.6"``."""
+        return f"{100 * self.mean:.1f} ± {100 * self.half_width:.1f}"
+
+
+def evaluate(
+    model: Any,
+    predict: Predict,
+    tasks: Tasks,
+    *,
+    episodes: int,
+    generator: torch.Generator,
+    metric: Metric | None = None,
+    progress: bool = False,
+) -> Scores:
+    """Score ``predict`` on ``episodes`` new tasks, one at a time.
+
+    Every method that is given a generator in the same state is scored on the same
+    episodes, whatever it does with its model.
+
+    Args:
+        model: what ``predict`` takes as its first argument; None if it needs none.
+        predict: ``predict(model, episode)`` gives the query outputs, ``(m, ways)`` logits
+            for classification or ``(m, outputs)`` values for regression. It may adapt a
+            copy of the model, never the model itself.
+        tasks: where the episodes come from.
+        episodes: how many to draw; 600 is the custom, and few_examples says why.
+        generator: draws the episodes.
+        metric: ``metric(outputs, targets)`` gives one number; None means accuracy for
+            integer labels and mean squared error for floating targets.
+        progress: show a progress bar.
+
+    Returns:
+        The mean over episodes with its 95 % interval.
+
+    Raises:
+        ValueError: if an output has the wrong shape, is not finite, or if ``predict``
+            changed the model, so that one task would leak into the next.
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes is {episodes}: expected 1 or more")
+    before = _versions(model)
+    values, digest = [], ""
+    for index in tqdm(range(episodes), disable=not progress, leave=False):
+        episode = tasks.sample(generator)
+        digest = digest or _digest(episode)
+        outputs = predict(model, episode).detach()
+        _check_outputs(outputs, episode, index)
+        values.append((metric or default_metric)(outputs, episode.query_y))
+        _check_unchanged(before, _versions(model), index)
+    return Scores.of(
+        torch.stack([torch.as_tensor(v).double().cpu() for v in values]), episodes=digest
+    )
+
+
+def paired_difference(a: Scores, b: Scores) -> Scores:
+    """Score how much better ``a`` is than ``b``, episode by episode.
+
+    Easy and hard episodes are so for both, so the difference is known more exactly than
+    either score. An interval that holds 0 means that no difference was seen.
+
+    Raises:
+        ValueError: if the two were not measured on the same episodes.
+    """
+    if len(a.values) != len(b.values):
+        raise ValueError(
+            f"the scores hold {len(a.values)} and {len(b.values)} values: expected the same "
+            "episodes; evaluate both with the same number of episodes"
+        )
+    if a.episodes and b.episodes and a.episodes != b.episodes:
+        raise ValueError(
+            "the scores were measured on different episodes: evaluate both with the same "
+            "tasks and with generators of the same seed"
+        )
+    return Scores.of(a.values - b.values, episodes=a.episodes)
+
+
+def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Share of rows of ``outputs`` ``(m, ways)`` whose largest entry is at the label."""
+    return (outputs.argmax(dim=-1) == targets).double().mean()
+
+
+def default_metric(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the accuracy for integer labels, the mean squared error for floating ones."""
+    if targets.is_floating_point():
+        return (outputs - targets).double().square().mean()
+    return accuracy(outputs, targets)
+
+
+def _versions(model: Any) -> dict[str, int]:
+    """Return how often each tensor of a model was written to; PyTorch counts it."""
+    if not isinstance(model, nn.Module):
+        return {}
+    named = [*model.named_parameters(), *model.named_buffers()]
+    return {name: tensor._version for name, tensor in named}
+
+
+def _check_unchanged(before: dict[str, int], after: dict[str, int], index: int) -> None:
+    changed = [name for name in before if before[name] != after.get(name)]
+    if changed:
+        raise ValueError(
+            f"predict changed {changed[0]} of the model in episode {index}: what one task "
+            "teaches would leak into the next; adapt a copy (copy.deepcopy) instead"
+        )
+
+
+def _check_outputs(outputs: Tensor, episode: Episode, index: int) -> None:
+    y = episode.query_y
+    fits = outputs.shape == y.shape if y.is_floating_point() else outputs.shape[:-1] == y.shape
+    if not fits:
+        wanted = tuple(y.shape) if y.is_floating_point() else (*y.shape, "ways")
+        raise ValueError(
+            f"predict gave outputs of shape {tuple(outputs.shape)} in episode {index}: "
+            f"expected {wanted}"
+        )
+    if not torch.isfinite(outputs).all():
+        raise ValueError(
+            f"predict gave outputs that are not finite in episode {index}: "
+            "lower the learning rate of the adaptation, or look for an empty class"
+        )
+
+
+def _digest(episode: Episode) -> str:
+    digest = hashlib.sha256()
+    for tensor in (episode.support_x, episode.support_y, episode.query_x, episode.query_y):
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

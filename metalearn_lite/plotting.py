@@ -1,0 +1,122 @@
+"""One look for all figures: a colour for each method, plain axes, images in rows.
+
+Nothing is computed here. Functions draw into the axes they are given and return them.
+The colours are those of Okabe and Ito (2008), which readers with any of the common kinds
+of colour blindness can tell apart; methods that would share one differ by their marker.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from torch import Tensor
+
+from metalearn_lite.evaluation import Scores
+
+COLOURS = {
+    "guessing": "#7f7f7f",
+    "nearest pixel": "#56B4E9",
+    "untrained features": "#999999",
+    "from scratch": "#000000",
+    "linear probe": "#E69F00",
+    "fine-tuning": "#D55E00",
+    "multi-task": "#CC79A7",
+    "MAML": "#0072B2",
+    "Reptile": "#009E73",
+    "prototypes": "#F0E442",
+}
+
+STYLE = {
+    "figure.dpi": 120,
+    "figure.facecolor": "white",
+    "figure.constrained_layout.use": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "axes.titlesize": "medium",
+    "font.size": 10,
+    "image.cmap": "gray_r",
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+}
+
+
+def use_style() -> None:
+    """Set the look of all figures that follow; called once at the top of a chapter."""
+    plt.style.use(STYLE)
+
+
+def show_images(ax: Axes, rows: Tensor, *, labels: Sequence[str] = ()) -> Axes:
+    """Draw images in a grid, ink dark on light.
+
+    Args:
+        ax: where to draw.
+        rows: ``(rows, columns, h, w)`` or ``(rows, columns, 1, h, w)``, in [0, 1].
+        labels: a name for each row.
+    """
+    grid = rows.squeeze(2) if rows.ndim == 5 else rows
+    if grid.ndim != 4 or len(labels) not in (0, len(grid)):
+        raise ValueError(
+            f"rows have shape {tuple(rows.shape)}, with {len(labels)} labels: expected "
+            "(rows, columns, h, w) and one label a row, or none"
+        )
+    count, columns, h, w = grid.shape
+    picture = grid.detach().cpu().permute(0, 2, 1, 3).reshape(count * h, columns * w)
+    ax.imshow(picture.numpy(), vmin=0, vmax=1)
+    ax.set_xticks([])
+    ax.set_yticks([h * (i + 0.5) for i in range(len(labels))], labels)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    for edge in range(1, columns):
+        ax.axvline(w * edge - 0.5, color="white", linewidth=2)
+    for edge in range(1, count):
+        ax.axhline(h * edge - 0.5, color="white", linewidth=2)
+    return ax
+
+
+def score_bars(ax: Axes, scores: Mapping[str, Scores], *, chance: float | None = None) -> Axes:
+    """Draw accuracies as points with their 95 % intervals, one method a line.
+
+    Args:
+        ax: where to draw.
+        scores: method to accuracy; the first stands on top.
+        chance: accuracy of guessing, drawn as a dotted line.
+    """
+    for position, (name, score) in enumerate(scores.items()):
+        ax.errorbar(
+            100 * score.mean,
+            -position,
+            xerr=100 * score.half_width,
+            fmt="o",
+            capsize=4,
+            color=COLOURS.get(name, "black"),
+        )
+    ax.set_yticks([-i for i in range(len(scores))], list(scores))
+    ax.set_ylim(-len(scores) + 0.5, 0.5)
+    if chance is not None:
+        ax.axvline(100 * chance, linestyle=":", color=COLOURS["guessing"])
+        ax.annotate(
+            "guessing", (100 * chance, 0.45), textcoords="offset points", xytext=(4, -8), fontsize=8
+        )
+    ax.set_xlabel("accuracy on query images (%)")
+    return ax
+
+
+def band(
+    ax: Axes, x: Sequence[float], scores: Sequence[Scores], *, label: str, scale: float = 1
+) -> Axes:
+    """Draw a curve of means with its 95 % band.
+
+    Args:
+        ax: where to draw.
+        x: one position for each score.
+        scores: what to draw.
+        label: the method's name, for its colour and for the legend.
+        scale: 100 to draw accuracies in percent.
+    """
+    mean = [scale * s.mean for s in scores]
+    low = [scale * (s.mean - s.half_width) for s in scores]
+    high = [scale * (s.mean + s.half_width) for s in scores]
+    (line,) = ax.plot(x, mean, label=label, color=COLOURS.get(label))
+    ax.fill_between(x, low, high, alpha=0.2, linewidth=0, color=line.get_color())
+    return ax

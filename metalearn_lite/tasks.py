@@ -1,0 +1,250 @@
+"""Tasks and episodes: what a learner with few examples is given, and asked.
+
+A *task* is a small problem: tell these five characters apart, or fit this sine wave. An
+*episode* is one draw of a task: a few labelled examples to learn from (the support set)
+and others of the same task to be judged on (the query set). Vinyals et al. (2016),
+"Matching Networks for One Shot Learning", introduced training by episodes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from metalearn_lite.datasets import ClassImages
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One draw of a task, or ``T`` of them side by side.
+
+    Args:
+        support_x: inputs to learn from, ``(n, ...)``, or ``(T, n, ...)`` when batched.
+        support_y: their labels ``(n,)`` int64 in ``0 .. ways - 1``, or their targets
+            ``(n, outputs)`` float; with a leading ``T`` when batched.
+        query_x: inputs to be judged on, ``(m, ...)`` or ``(T, m, ...)``.
+        query_y: their labels or targets, like ``support_y``.
+    """
+
+    support_x: Tensor
+    support_y: Tensor
+    query_x: Tensor
+    query_y: Tensor
+
+    def __post_init__(self) -> None:
+        for part in ("support", "query"):
+            x, y = getattr(self, f"{part}_x"), getattr(self, f"{part}_y")
+            lead = y.ndim if not y.is_floating_point() else y.ndim - 1
+            if x.shape[:lead] != y.shape[:lead]:
+                raise ValueError(
+                    f"{part}_x has shape {tuple(x.shape)} and {part}_y {tuple(y.shape)}: "
+                    f"expected one label for each input, so that the first {lead} "
+                    "dimension(s) agree"
+                )
+        if self.support_y.ndim != self.query_y.ndim:
+            raise ValueError(
+                f"support_y has {self.support_y.ndim} dimensions and query_y "
+                f"{self.query_y.ndim}: either both carry a task dimension or neither"
+            )
+        if self.batch is not None and len(self.support_x) != len(self.query_x):
+            raise ValueError(
+                f"the support set holds {len(self.support_x)} tasks and the query set "
+                f"{len(self.query_x)}: expected the same number"
+            )
+
+    @property
+    def batch(self) -> int | None:
+        """Number of tasks ``T``, or None for a single episode."""
+        single = 2 if self.support_y.is_floating_point() else 1
+        return len(self.support_y) if self.support_y.ndim > single else None
+
+    def to(self, device: torch.device | str) -> Episode:
+        """Return the same episode with its four tensors on ``device``."""
+        return Episode(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+    def unbind(self) -> Iterator[Episode]:
+        """Give the ``T`` episodes of a batch one by one; a single episode gives itself."""
+        if self.batch is None:
+            yield self
+            return
+        for task in range(self.batch):
+            yield Episode(*(getattr(self, f.name)[task] for f in fields(self)))
+
+
+class ImageTasks:
+    """Few-shot classification: which of ``ways`` classes is this image?
+
+    Each episode draws ``ways`` different classes, numbers them in random order, and draws
+    ``shots + queries`` different images of each: the first ``shots`` are the support set,
+    the others the query set. So no class occurs twice, and no image is in both sets.
+    Rows are ordered by label: ``support_x.unflatten(-4, (ways, shots))`` groups them.
+
+    Args:
+        images: ``ClassImages``, or a tensor ``(classes, examples, channels, h, w)``.
+        ways: number of classes in a task.
+        shots: labelled images of each class to learn from.
+        queries: images of each class to be judged on.
+
+    Raises:
+        ValueError: if the data holds too few classes or too few images of each.
+    """
+
+    def __init__(self, images: ClassImages | Tensor, ways: int, shots: int, queries: int) -> None:
+        tensor = images if isinstance(images, Tensor) else images.images
+        _check_counts(ways=ways, shots=shots, queries=queries)
+        if tensor.ndim < 3:
+            raise ValueError(
+                f"images have shape {tuple(tensor.shape)}: expected (classes, examples, ...)"
+            )
+        classes, examples = tensor.shape[:2]
+        if classes < ways:
+            raise ValueError(
+                f"{ways} ways need {ways} classes, but the data holds {classes}: "
+                "ask for fewer ways or give more classes"
+            )
+        if examples < shots + queries:
+            raise ValueError(
+                f"{shots} shots and {queries} queries need {shots + queries} images of each "
+                f"class, but the data holds {examples}: ask for fewer or give more images"
+            )
+        self.images, self.ways, self.shots, self.queries = tensor, ways, shots, queries
+
+    def __repr__(self) -> str:
+        return f"ImageTasks(ways={self.ways}, shots={self.shots}, queries={self.queries})"
+
+    def sample(self, generator: torch.Generator, batch: int | None = None) -> Episode:
+        """Draw one episode, or ``batch`` of them in one go.
+
+        The indices are drawn on the generator's device and the images gathered on the
+        data's, so one CPU generator gives the same episodes on every device.
+
+        Args:
+            generator: the source of all randomness.
+            batch: number of tasks ``T``; None draws a single, unbatched episode.
+
+        Returns:
+            ``support_x (ways * shots, ...)``, ``query_x (ways * queries, ...)`` and int64
+            labels, all with a leading ``T`` if ``batch`` is given.
+        """
+        tasks = 1 if batch is None else batch
+        _check_counts(batch=tasks)
+        classes, examples = self.images.shape[:2]
+        chosen = _random_subsets((tasks,), classes, self.ways, generator)
+        drawn = _random_subsets((tasks, self.ways), examples, self.shots + self.queries, generator)
+        device = self.images.device
+        x = self.images[chosen.unsqueeze(-1).to(device), drawn.to(device)]
+        y = torch.arange(self.ways, device=device).expand(tasks, -1).unsqueeze(-1)
+        episode = Episode(
+            x[:, :, : self.shots].flatten(1, 2),
+            y.expand(-1, -1, self.shots).flatten(1),
+            x[:, :, self.shots :].flatten(1, 2),
+            y.expand(-1, -1, self.queries).flatten(1),
+        )
+        return episode if batch is not None else next(episode.unbind())
+
+
+class SineTasks:
+    """Few-shot regression: which sine wave runs through these points?
+
+    Each task is ``y = amplitude * sin(x - phase)`` with its own amplitude and phase, drawn
+    uniformly; inputs are uniform too. The defaults are those of Finn et al. (2017),
+    section 5.1.
+
+    Args:
+        shots: points to learn from.
+        queries: points to be judged on.
+        amplitude: smallest and largest amplitude.
+        phase: smallest and largest phase, in radians.
+        x_range: smallest and largest input.
+        noise: standard deviation of Gaussian noise on the support targets; the query
+            targets are always exact.
+        device: where the episodes are made.
+        dtype: their floating-point type.
+    """
+
+    def __init__(
+        self,
+        shots: int,
+        queries: int,
+        *,
+        amplitude: tuple[float, float] = (0.1, 5.0),
+        phase: tuple[float, float] = (0.0, math.pi),
+        x_range: tuple[float, float] = (-5.0, 5.0),
+        noise: float = 0.0,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        _check_counts(shots=shots, queries=queries)
+        for name, (low, high) in {
+            "amplitude": amplitude,
+            "phase": phase,
+            "x_range": x_range,
+        }.items():
+            if not low <= high:
+                raise ValueError(f"{name} is ({low}, {high}): expected (smallest, largest)")
+        if noise < 0:
+            raise ValueError(f"noise is {noise}: expected a standard deviation, 0 or more")
+        self.shots, self.queries, self.noise = shots, queries, noise
+        self.amplitude, self.phase, self.x_range = amplitude, phase, x_range
+        self.device, self.dtype = torch.device(device), dtype
+
+    def __repr__(self) -> str:
+        return f"SineTasks(shots={self.shots}, queries={self.queries})"
+
+    def sample(self, generator: torch.Generator, batch: int | None = None) -> Episode:
+        """Draw one episode, or ``batch`` of them in one go.
+
+        Args:
+            generator: the source of all randomness.
+            batch: number of tasks ``T``; None draws a single, unbatched episode.
+
+        Returns:
+            Inputs and targets ``(shots, 1)`` and ``(queries, 1)``, all with a leading
+            ``T`` if ``batch`` is given.
+        """
+        tasks = 1 if batch is None else batch
+        _check_counts(batch=tasks)
+        amplitude = self._uniform(self.amplitude, (tasks, 1, 1), generator)
+        phase = self._uniform(self.phase, (tasks, 1, 1), generator)
+        x = self._uniform(self.x_range, (tasks, self.shots + self.queries, 1), generator)
+        y = amplitude * torch.sin(x - phase)
+        support_y, query_y = y[:, : self.shots], y[:, self.shots :]
+        if self.noise > 0:
+            support_y = support_y + self.noise * torch.randn(
+                support_y.shape,
+                generator=generator,
+                device=generator.device,
+                dtype=self.dtype,
+            ).to(self.device)
+        episode = Episode(x[:, : self.shots], support_y, x[:, self.shots :], query_y)
+        return episode if batch is not None else next(episode.unbind())
+
+    def _uniform(
+        self,
+        bounds: tuple[float, float],
+        shape: tuple[int, ...],
+        generator: torch.Generator,
+    ) -> Tensor:
+        low, high = bounds
+        unit = torch.rand(shape, generator=generator, device=generator.device, dtype=self.dtype)
+        return (low + (high - low) * unit).to(self.device)
+
+
+def _random_subsets(
+    shape: tuple[int, ...], population: int, size: int, generator: torch.Generator
+) -> Tensor:
+    """Draw ``size`` different numbers below ``population``, in random order, ``shape`` times."""
+    keys = torch.rand((*shape, population), generator=generator, device=generator.device)
+    return keys.argsort(dim=-1)[..., :size]
+
+
+def _check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} is {count}: expected 1 or more")

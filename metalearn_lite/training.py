@@ -1,0 +1,184 @@
+"""One loop for every method: draw tasks, compute the objective, take a step."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from metalearn_lite.checkpoint import load_checkpoint, save_checkpoint
+from metalearn_lite.evaluation import Scores, Tasks
+from metalearn_lite.tasks import Episode
+
+Objective = Callable[[Any, Episode], Tensor]
+
+
+@dataclass
+class History:
+    """What happened during training.
+
+    Attributes:
+        loss: the objective before each step, one number an iteration.
+        validation: ``(iteration, mean, half_width)`` of each validation.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    validation: list[tuple[int, float, float]] = field(default_factory=list)
+
+
+def meta_train(
+    model: nn.Module,
+    objective: Objective,
+    tasks: Tasks,
+    *,
+    iterations: int,
+    batch: int | None,
+    generator: torch.Generator,
+    optimizer: torch.optim.Optimizer | None = None,
+    validate: Callable[[nn.Module], Scores] | None = None,
+    validate_every: int = 500,
+    checkpoint: Path | str | None = None,
+    checkpoint_every: int = 500,
+    progress: bool = True,
+) -> History:
+    """Train ``model`` in place on tasks drawn afresh in each iteration.
+
+    With ``checkpoint``, a run that was killed goes on where its last checkpoint stood and
+    ends bit for bit where the uninterrupted run would have ended: model, optimiser,
+    random state and history are all saved. Call it again with the same arguments.
+
+    Args:
+        model: the network to train; its parameters are changed.
+        objective: ``objective(model, episode)`` gives the loss of a batch of tasks, a
+            scalar with a gradient.
+        tasks: where the episodes come from.
+        iterations: number of steps in all, those before a resumption included.
+        batch: tasks in each step; None hands single, unbatched episodes to the objective.
+        generator: draws the episodes.
+        optimizer: None means Adam with step size 0.001 on all parameters of ``model``.
+        validate: called with the model after every ``validate_every`` iterations; it must
+            use a generator of its own, made anew in each call.
+        validate_every: iterations between validations.
+        checkpoint: file to save to and to resume from.
+        checkpoint_every: iterations between checkpoints; the last iteration is saved too.
+        progress: show a progress bar.
+
+    Returns:
+        The history of the whole run.
+
+    Raises:
+        ValueError: if the loss is not a finite scalar with a gradient (the model is then
+            as it was before that step), or if the checkpoint does not fit.
+    """
+    _check_counts(iterations, batch, validate_every, checkpoint_every)
+    optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=1e-3)
+    history = History()
+    if checkpoint is not None and Path(checkpoint).exists():
+        history = _resume(Path(checkpoint), model, optimizer, generator, batch, iterations)
+    start = len(history.loss)
+    bar = tqdm(initial=start, total=iterations, disable=not progress, leave=False)
+    with bar:
+        for iteration in range(start + 1, iterations + 1):
+            loss = objective(model, tasks.sample(generator, batch))
+            _check_loss(loss, iteration)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            history.loss.append(loss.item())
+            bar.update()
+            bar.set_postfix(loss=f"{history.loss[-1]:.3f}", refresh=False)
+            if validate is not None and iteration % validate_every == 0:
+                scores = validate(model)
+                history.validation.append((iteration, scores.mean, scores.half_width))
+            if checkpoint is not None and (
+                iteration % checkpoint_every == 0 or iteration == iterations
+            ):
+                _save(Path(checkpoint), model, optimizer, generator, batch, history)
+    return history
+
+
+def _save(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    batch: int | None,
+    history: History,
+) -> None:
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "generator": generator.get_state(),
+        "global": torch.get_rng_state(),  # dropout draws from it
+        "batch": batch,
+        "history": asdict(history),
+    }
+    save_checkpoint(path, state, metadata={"iteration": len(history.loss)})
+
+
+def _resume(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    batch: int | None,
+    iterations: int,
+) -> History:
+    state = load_checkpoint(path)
+    missing = {
+        "model",
+        "optimizer",
+        "generator",
+        "global",
+        "batch",
+        "history",
+    } - state.keys()
+    if missing:
+        raise ValueError(
+            f"{path} is no checkpoint of meta_train, {sorted(missing)} are missing: "
+            "give the path of a file that does not exist yet, or of an earlier run"
+        )
+    done = len(state["history"]["loss"])
+    if state["batch"] != batch or done > iterations:
+        raise ValueError(
+            f"{path} was trained for {done} iterations with batch={state['batch']}, and this "
+            f"call asks for {iterations} with batch={batch}: use another path for another run"
+        )
+    load_checkpoint(path, expected={**state, "model": model.state_dict()})
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    generator.set_state(state["generator"])
+    torch.set_rng_state(state["global"])
+    validation = [(int(i), m, h) for i, m, h in state["history"]["validation"]]
+    return History(list(state["history"]["loss"]), validation)
+
+
+def _check_loss(loss: Tensor, iteration: int) -> None:
+    if not isinstance(loss, Tensor) or loss.ndim != 0 or not loss.requires_grad:
+        shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise ValueError(
+            f"the objective gave {shape} in iteration {iteration}: expected a scalar tensor "
+            "with a gradient; take the mean over tasks, and do not detach it"
+        )
+    if not torch.isfinite(loss):
+        raise ValueError(
+            f"the loss is {loss.item()} in iteration {iteration}; the model is as it was "
+            "before this step. Lower the learning rates, or clip the gradient"
+        )
+
+
+def _check_counts(
+    iterations: int, batch: int | None, validate_every: int, checkpoint_every: int
+) -> None:
+    counts = {
+        "iterations": iterations,
+        "batch": 1 if batch is None else batch,
+        "validate_every": validate_every,
+        "checkpoint_every": checkpoint_every,
+    }
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} is {count}: expected 1 or more")

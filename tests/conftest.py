@@ -1,0 +1,32 @@
+"""Shared by all tests: two threads, a generator, and where real data is found."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def omniglot_root():
+    """The folder that METALEARN_OMNIGLOT names; tests that need it skip without it."""
+    root = os.environ.get("METALEARN_OMNIGLOT")
+    if not root:
+        pytest.skip("METALEARN_OMNIGLOT names no folder with images_background.zip")
+    return Path(root)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """Keep the tests' cache apart from the user's, so that each run makes its data anew."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("METALEARN_CACHE", str(tmp_path_factory.mktemp("cache")))
+    yield
+    patch.undo()

@@ -1,0 +1,120 @@
+import hashlib
+import json
+import zipfile
+
+import pytest
+import torch
+
+from metalearn_lite.checkpoint import (
+    load_checkpoint,
+    load_manifest,
+    save_checkpoint,
+    write_atomically,
+)
+from metalearn_lite.models import mlp
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.zip"
+
+
+def test_what_is_saved_is_loaded(path):
+    state = {"model": mlp().state_dict(), "step": 3, "names": ["a"], "nested": {"x": (1.5, None)}}
+    save_checkpoint(path, state, metadata={"seed": 0})
+    loaded = load_checkpoint(path)
+    assert loaded["step"] == 3 and loaded["nested"] == {"x": (1.5, None)}
+    for name, tensor in state["model"].items():
+        assert torch.equal(loaded["model"][name], tensor)
+    assert load_manifest(path)["metadata"] == {"seed": 0}
+    assert load_manifest(path)["tensors"]["model.head.weight"] == "float32 (1, 40)"
+
+
+def flip_a_byte_of_the_state(path):
+    with zipfile.ZipFile(path) as archive:
+        manifest, payload = archive.read("manifest.json"), bytearray(archive.read("state.pt"))
+    payload[len(payload) // 2] ^= 1
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("manifest.json", manifest)
+        archive.writestr("state.pt", bytes(payload))
+
+
+def test_a_flipped_byte_is_noticed(path):
+    save_checkpoint(path, {"x": torch.zeros(1000)})
+    flip_a_byte_of_the_state(path)
+    with pytest.raises(ValueError, match=r"damaged: its state has sha256"):
+        load_checkpoint(path)
+
+
+def test_a_truncated_file_is_noticed(path):
+    save_checkpoint(path, {"x": torch.zeros(1000)})
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="damaged or no checkpoint"):
+        load_checkpoint(path)
+
+
+def test_a_missing_file_is_an_error_of_its_own_kind(path):
+    with pytest.raises(FileNotFoundError):
+        load_checkpoint(path)
+
+
+def test_another_zip_file_is_no_checkpoint(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("manifest.json", json.dumps({"format": "other 7"}))
+        archive.writestr("state.pt", b"")
+    with pytest.raises(ValueError, match="format 'other 7'"):
+        load_checkpoint(path)
+
+
+class Trap:
+    """Unpickling this would run code."""
+
+    def __reduce__(self):
+        return (print, ("code was run",))
+
+
+def test_code_in_a_checkpoint_is_never_run(path, capsys):
+    torch.save({"x": Trap()}, path.with_name("state.pt"))
+    payload = path.with_name("state.pt").read_bytes()
+    save_checkpoint(path, {"x": torch.zeros(1)})
+    manifest = load_manifest(path)
+    manifest["sha256"] = hashlib.sha256(payload).hexdigest()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("manifest.json", json.dumps(manifest))
+        archive.writestr("state.pt", payload)
+    with pytest.raises(ValueError, match="more than tensors and plain values"):
+        load_checkpoint(path)
+    assert capsys.readouterr().out == ""
+
+
+def test_saving_what_could_not_be_loaded_is_an_error_and_keeps_the_old_file(path):
+    save_checkpoint(path, {"x": 1})
+    with pytest.raises(ValueError, match="more than tensors and plain values"):
+        save_checkpoint(path, {"x": Trap()})
+    assert load_checkpoint(path) == {"x": 1}
+    assert [p.name for p in path.parent.iterdir()] == ["run.zip"]
+
+
+def test_the_message_lists_every_difference(path):
+    save_checkpoint(path, mlp(hidden=(30, 40)).state_dict())
+    expected = dict(mlp().state_dict(), extra=torch.zeros(2))
+    with pytest.raises(ValueError, match="does not fit in 4 place") as error:
+        load_checkpoint(path, expected=expected)
+    message = str(error.value)
+    assert "extra: missing" in message
+    assert "features.0.weight: saved float32 (30, 1), expected float32 (40, 1)" in message
+
+
+def test_a_matching_state_passes_the_comparison(path):
+    save_checkpoint(path, mlp().state_dict())
+    mlp().load_state_dict(load_checkpoint(path, expected=mlp().state_dict()))
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,189 @@
+import copy
+import math
+
+import pytest
+import torch
+
+from metalearn_lite.evaluation import Scores, accuracy, evaluate, paired_difference
+from metalearn_lite.models import conv4, mlp
+from metalearn_lite.tasks import Episode, ImageTasks, SineTasks
+
+
+@pytest.fixture
+def tasks(generator):
+    return ImageTasks(torch.rand(20, 10, 1, 28, 28, generator=generator), 5, 1, 3)
+
+
+def forward(model, episode):
+    return model(episode.query_x)
+
+
+def test_a_constant_guess_scores_chance_exactly(tasks, generator):
+    def always_first(model, episode):
+        return torch.eye(5)[0].expand(15, 5)
+
+    scores = evaluate(None, always_first, tasks, episodes=10, generator=generator)
+    assert scores.mean == pytest.approx(0.2) and scores.half_width == pytest.approx(0)
+    assert scores.values.shape == (10,)
+
+
+def test_an_oracle_scores_one(tasks, generator):
+    def oracle(model, episode):
+        return torch.nn.functional.one_hot(episode.query_y, 5)
+
+    assert evaluate(None, oracle, tasks, episodes=3, generator=generator).mean == 1
+
+
+def test_regression_is_scored_by_mean_squared_error(generator):
+    tasks = SineTasks(5, 200)
+    scores = evaluate(
+        None, lambda _, e: torch.zeros_like(e.query_y), tasks, episodes=400, generator=generator
+    )
+    # E[a²]/2 with a uniform in [0.1, 5], and the sine's mean square near one half
+    expected = (5**3 - 0.1**3) / (3 * 4.9) / 2
+    assert abs(scores.mean - expected) < 0.5
+
+
+def test_every_method_sees_the_same_episodes(tasks):
+    seen = []
+
+    def remember(model, episode):
+        torch.rand(3)  # a method may draw what it likes from elsewhere
+        seen.append(episode.query_x)
+        return torch.zeros(15, 5)
+
+    for _ in range(2):
+        evaluate(None, remember, tasks, episodes=3, generator=torch.Generator().manual_seed(1))
+    assert all(torch.equal(a, b) for a, b in zip(seen[:3], seen[3:], strict=True))
+
+
+def test_the_interval_is_that_of_student():
+    values = torch.tensor([1.0, 2.0, 3.0])
+    scores = Scores.of(values)
+    assert scores.mean == 2
+    assert scores.half_width == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
+    assert Scores.of([1.0]).half_width == math.inf
+    assert str(scores) == "2.000 ± 2.484"
+    assert Scores.of([0.5, 0.7]).percent() == "60.0 ± 127.1"
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says(generator):
+    draws = torch.randn(2000, 12, generator=generator, dtype=torch.float64)
+    scores = [Scores.of(row) for row in draws]
+    covered = sum(abs(s.mean) <= s.half_width for s in scores) / len(scores)
+    assert covered == pytest.approx(0.95, abs=5 * math.sqrt(0.95 * 0.05 / 2000))
+
+
+def test_a_paired_difference_is_tighter_than_its_parts(generator):
+    shared = torch.randn(500, generator=generator)
+    a = Scores.of(shared + 0.1)
+    b = Scores.of(shared + 0.05 * torch.randn(500, generator=generator))
+    difference = paired_difference(a, b)
+    assert difference.mean == pytest.approx(a.mean - b.mean)
+    assert difference.half_width < a.half_width / 5
+    assert paired_difference(a, a).half_width == 0
+
+
+def test_scores_of_different_episodes_cannot_be_paired(tasks):
+    def score(seed, episodes=4):
+        generator = torch.Generator().manual_seed(seed)
+        return evaluate(
+            None, lambda *_: torch.zeros(15, 5), tasks, episodes=episodes, generator=generator
+        )
+
+    paired_difference(score(0), score(0))
+    with pytest.raises(ValueError, match="different episodes"):
+        paired_difference(score(0), score(1))
+    with pytest.raises(ValueError, match="hold 4 and 3 values"):
+        paired_difference(score(0), score(0, episodes=3))
+
+
+def test_a_predict_that_trains_the_model_itself_is_caught(tasks, generator):
+    def leaky(model, episode):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        torch.nn.functional.cross_entropy(model(episode.support_x), episode.support_y).backward()
+        optimizer.step()
+        return model(episode.query_x)
+
+    with pytest.raises(ValueError, match="adapt a copy"):
+        evaluate(conv4(5), leaky, tasks, episodes=2, generator=generator)
+    evaluate(
+        conv4(5), lambda m, e: leaky(copy.deepcopy(m), e), tasks, episodes=2, generator=generator
+    )
+
+
+def test_running_statistics_that_move_during_evaluation_are_caught(tasks, generator):
+    model = torch.nn.Sequential(
+        torch.nn.BatchNorm2d(1), torch.nn.Flatten(), torch.nn.Linear(784, 5)
+    )
+    with pytest.raises(ValueError, match="num_batches_tracked"):
+        evaluate(model, forward, tasks, episodes=1, generator=generator)
+    evaluate(model.eval(), forward, tasks, episodes=1, generator=generator)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        (
+            torch.zeros(5, 15),
+            "outputs of shape \\(5, 15\\) in episode 0: expected \\(15, 'ways'\\)",
+        ),
+        (torch.zeros(15), "expected \\(15, 'ways'\\)"),
+        (torch.full((15, 5), torch.nan), "not finite in episode 0"),
+    ],
+)
+def test_wrong_outputs_are_errors(tasks, generator, outputs, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(None, lambda *_: outputs, tasks, episodes=1, generator=generator)
+
+
+def test_regression_outputs_without_their_last_dimension_are_errors(generator):
+    """(m,) against (m, 1) would broadcast to (m, m) and give a wrong mean silently."""
+    with pytest.raises(ValueError, match="expected \\(20, 1\\)"):
+        evaluate(
+            mlp(),
+            lambda m, e: m(e.query_x).squeeze(1),
+            SineTasks(5, 20),
+            episodes=1,
+            generator=generator,
+        )
+
+
+def test_no_episodes_and_no_values_are_errors(tasks, generator):
+    with pytest.raises(ValueError, match="episodes is 0"):
+        evaluate(None, forward, tasks, episodes=0, generator=generator)
+    with pytest.raises(ValueError, match="one number per episode"):
+        Scores.of([])
+
+
+def test_accuracy_looks_along_the_ways_not_the_images():
+    """Five images meet five classes: the wrong axis has the right shape and a wrong answer."""
+    logits = torch.tensor([[9.0, 0, 0], [9, 1, 0], [9, 0, 1]])
+    labels = torch.tensor([0, 0, 0])
+    assert accuracy(logits, labels) == 1
+    assert (logits.argmax(dim=0) == labels).double().mean() < 1
+
+
+def test_a_metric_of_ones_own_is_used(generator):
+    scores = evaluate(
+        None,
+        lambda _, e: torch.zeros_like(e.query_y),
+        SineTasks(1, 5),
+        episodes=2,
+        generator=generator,
+        metric=lambda outputs, targets: torch.tensor(7.0),
+    )
+    assert scores.mean == 7
+
+
+def test_an_untouched_episode_type_is_enough_for_predict(generator):
+    """`predict` takes any Episode, so one made by hand can be scored as well."""
+    x, y = torch.eye(3), torch.arange(3)
+
+    class OneTask:
+        def sample(self, generator, batch=None):
+            return Episode(x, y, x, y)
+
+    assert (
+        evaluate(None, lambda _, e: e.query_x, OneTask(), episodes=2, generator=generator).mean == 1
+    )

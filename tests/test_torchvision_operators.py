@@ -1,0 +1,62 @@
+"""torchvision must import beside this PyTorch, whichever of the two names comes first."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from metalearn_lite import torchvision_operators
+
+USE = """
+import torch, warnings
+warnings.simplefilter("error")
+{imports}
+from torchvision.transforms import v2
+from torchvision.utils import make_grid
+model = torchvision.models.resnet18().eval()
+assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 1000)
+assert v2.RandomRotation(5)(torch.zeros(1, 28, 28)).shape == (1, 28, 28)
+assert make_grid(torch.zeros(4, 1, 8, 8)).ndim == 3
+torchvision.datasets.Omniglot
+"""
+
+
+@pytest.mark.parametrize(
+    "imports", ["import metalearn_lite, torchvision", "import torchvision, metalearn_lite"]
+)
+def test_torchvision_works_in_either_order(imports):
+    """The second order needs the installed package: its wheel prepares each new Python."""
+    run = subprocess.run(
+        [sys.executable, "-c", USE.format(imports=imports)], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_without_the_declaration_torchvision_fails_beside_a_cpu_build():
+    """The cure is needed: -S leaves out site-packages' start-up line, the path is given back."""
+    if torch.version.cuda or torchvision_operators.compiled_part_loads():
+        pytest.skip("torchvision's compiled part loads beside this PyTorch")
+    code = f"import sys; sys.path += {sys.path!r}; import torchvision"
+    run = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
+    assert "operator torchvision::nms does not exist" in run.stderr
+
+
+def test_importing_the_package_alone_does_not_load_torch():
+    code = "import sys, metalearn_lite; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("setting", ["cuda", "windows"])
+def test_nothing_is_declared_where_the_parts_match(monkeypatch, setting):
+    monkeypatch.setattr(torchvision_operators, "_declared", [])
+    if setting == "cuda":
+        monkeypatch.setattr(torch.version, "cuda", "13.0")
+    else:
+        monkeypatch.setattr(sys, "platform", "win32")
+    assert torchvision_operators.declare_missing() is False
+
+
+def test_declaring_twice_changes_nothing():
+    torchvision_operators.declare_missing()
+    assert torchvision_operators.declare_missing() is False

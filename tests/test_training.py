@@ -1,0 +1,241 @@
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from metalearn_lite.baselines import default_loss
+from metalearn_lite.checkpoint import load_checkpoint, load_manifest
+from metalearn_lite.evaluation import Scores
+from metalearn_lite.models import mlp
+from metalearn_lite.tasks import SineTasks
+from metalearn_lite.training import History, meta_train
+
+TASKS = SineTasks(shots=5, queries=5)
+
+
+def joint(model, episode):
+    """Joint training: the loss of the shared model on all points of all tasks."""
+    return default_loss(model(episode.query_x), episode.query_y)
+
+
+def with_dropout(model, episode):
+    """An objective that draws from PyTorch's global generator as well."""
+    outputs = torch.nn.functional.dropout(model(episode.query_x), 0.1)
+    return default_loss(outputs, episode.query_y)
+
+
+def new_model():
+    return mlp(generator=torch.Generator().manual_seed(0))
+
+
+def train(model, objective=joint, **options):
+    options = {"iterations": 20, "batch": 4, "progress": False} | options
+    generator = torch.Generator().manual_seed(1)
+    return meta_train(model, objective, TASKS, generator=generator, **options)
+
+
+def assert_bitwise_equal(one, two):
+    for (name, a), (_, b) in zip(one.named_parameters(), two.named_parameters(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_the_loop_is_the_plain_loop():
+    model, twin = new_model(), new_model()
+    history = train(model)
+    optimizer = torch.optim.Adam(twin.parameters(), lr=1e-3)
+    generator = torch.Generator().manual_seed(1)
+    losses = []
+    for _ in range(20):
+        loss = joint(twin, TASKS.sample(generator, 4))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert history.loss == losses
+    assert_bitwise_equal(model, twin)
+
+
+def test_training_lowers_the_loss():
+    history = train(new_model(), iterations=300, optimizer=None)
+    assert sum(history.loss[-50:]) < 0.9 * sum(history.loss[:50])
+
+
+def test_an_optimizer_of_ones_own_is_used():
+    model, start = new_model(), new_model()
+    train(model, optimizer=torch.optim.SGD(model.parameters(), lr=0.0))
+    assert_bitwise_equal(model, start)
+
+
+def test_without_a_batch_the_objective_gets_single_episodes():
+    seen = []
+
+    def remember(model, episode):
+        seen.append(episode.batch)
+        return joint(model, episode)
+
+    train(new_model(), remember, iterations=2, batch=None)
+    assert seen == [None, None]
+
+
+def test_validation_is_called_on_time_and_remembered():
+    calls = []
+
+    def validate(model):
+        calls.append(len(calls))
+        return Scores.of([0.25, 0.75])
+
+    history = train(new_model(), iterations=10, validate=validate, validate_every=4)
+    assert [(i, mean) for i, mean, _ in history.validation] == [(4, 0.5), (8, 0.5)]
+    assert len(calls) == 2 and history.validation[0][2] > 0
+
+
+@pytest.mark.parametrize("objective", [joint, with_dropout])
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, objective):
+    whole, parts = new_model(), new_model()
+    torch.manual_seed(2)
+    uninterrupted = train(whole, objective)
+
+    class PowerCutError(Exception):
+        pass
+
+    def fail_at_13(model, episode):
+        fail_at_13.calls += 1
+        if fail_at_13.calls == 13:
+            raise PowerCutError
+        return objective(model, episode)
+
+    fail_at_13.calls = 0
+    options = {"checkpoint": tmp_path / "run.zip", "checkpoint_every": 5}
+    torch.manual_seed(2)
+    with pytest.raises(PowerCutError):
+        train(parts, fail_at_13, **options)
+    assert load_manifest(tmp_path / "run.zip")["metadata"] == {"iteration": 10}
+    torch.manual_seed(99)  # a new process starts elsewhere
+    resumed = new_model()
+    history = train(resumed, objective, **options)
+    assert history == uninterrupted
+    assert_bitwise_equal(resumed, whole)
+
+
+KILLED = """
+import sys, time, torch
+sys.path.insert(0, {tests!r})
+import test_training as t
+torch.set_num_threads(1)
+
+def slow(model, episode):
+    time.sleep(0.005)
+    return t.joint(model, episode)
+
+t.train(t.new_model(), slow, iterations=400, checkpoint={path!r}, checkpoint_every=1)
+"""
+
+
+def test_a_run_killed_without_warning_resumes_bit_for_bit(tmp_path):
+    """`kill -9` strikes wherever it does, in the middle of a write as well."""
+    path = tmp_path / "run.zip"
+    code = KILLED.format(tests=os.path.dirname(__file__), path=str(path))
+    process = subprocess.Popen([sys.executable, "-c", code])
+    deadline = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+    process.wait(60)
+    done = load_manifest(path)["metadata"]["iteration"]
+    assert 0 < done < 400
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the killed process: sums depend on it bit for bit
+    whole, resumed = new_model(), new_model()
+    history = train(resumed, iterations=400, checkpoint=path, checkpoint_every=400)
+    assert history == train(whole, iterations=400)
+    assert_bitwise_equal(resumed, whole)
+    torch.set_num_threads(threads)
+
+
+def test_a_finished_run_is_only_loaded(tmp_path):
+    path = tmp_path / "run.zip"
+    one, two = new_model(), new_model()
+    history = train(one, checkpoint=path)
+    assert train(two, checkpoint=path) == history
+    assert_bitwise_equal(one, two)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_loses_nothing(tmp_path):
+    def diverge_at_8(model, episode):
+        diverge_at_8.calls += 1
+        loss = joint(model, episode)
+        return loss * math.nan if diverge_at_8.calls == 8 else loss
+
+    diverge_at_8.calls = 0
+    model, twin = new_model(), new_model()
+    with pytest.raises(ValueError, match="loss is nan in iteration 8"):
+        train(model, diverge_at_8, checkpoint=tmp_path / "run.zip", checkpoint_every=5)
+    train(twin, iterations=7)
+    assert_bitwise_equal(model, twin)
+    assert load_manifest(tmp_path / "run.zip")["metadata"] == {"iteration": 5}
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        (lambda m, e: (m(e.query_x) - e.query_y).square(), "gave \\(4, 5, 1\\) in iteration 1"),
+        (lambda m, e: joint(m, e).detach(), "with a gradient"),
+        (lambda m, e: 3.0, "gave float"),
+    ],
+)
+def test_an_objective_without_a_scalar_gradient_is_an_error(objective, message):
+    with pytest.raises(ValueError, match=message):
+        train(new_model(), objective)
+
+
+def test_a_checkpoint_of_another_run_is_an_error_and_is_kept(tmp_path):
+    path = tmp_path / "run.zip"
+    train(new_model(), checkpoint=path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"20 iterations with batch=4.*asks for 10 with batch=4"):
+        train(new_model(), checkpoint=path, iterations=10)
+    with pytest.raises(ValueError, match="asks for 20 with batch=2"):
+        train(new_model(), checkpoint=path, batch=2)
+    with pytest.raises(ValueError, match="does not fit"):
+        train(mlp(hidden=(20, 20)), checkpoint=path, iterations=30)
+    assert path.read_bytes() == before
+
+
+def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path):
+    path = tmp_path / "run.zip"
+    train(new_model(), checkpoint=path)
+    longer, whole = new_model(), new_model()
+    assert train(longer, checkpoint=path, iterations=30) == train(whole, iterations=30)
+    assert_bitwise_equal(longer, whole)
+    assert len(load_checkpoint(path)["history"]["loss"]) == 30
+
+
+def test_a_file_that_is_another_checkpoint_is_named_as_such(tmp_path):
+    from metalearn_lite.checkpoint import save_checkpoint
+
+    save_checkpoint(tmp_path / "run.zip", {"weights": torch.zeros(3)})
+    with pytest.raises(ValueError, match="no checkpoint of meta_train"):
+        train(new_model(), checkpoint=tmp_path / "run.zip")
+
+
+@pytest.mark.parametrize("option", ["iterations", "batch", "validate_every", "checkpoint_every"])
+def test_counts_below_one_are_errors(option):
+    with pytest.raises(ValueError, match=f"{option} is 0"):
+        train(new_model(), **{option: 0})
+
+
+def test_the_progress_bar_is_shown_unless_switched_off(capsys):
+    train(new_model(), progress=True)
+    assert "0/20" in capsys.readouterr().err
+    train(new_model(), progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_history_starts_empty():
+    assert History() == History([], [])
