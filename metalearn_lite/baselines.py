@@ -6,7 +6,7 @@ A method that learns from many tasks must be better than these on the same episo
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, grad
+from torch.func import functional_call
 
 from metalearn_lite.tasks import Episode
 
@@ -69,7 +69,7 @@ def nearest_class(support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
     return -far.scatter_reduce(1, labels.expand(len(query), -1), distance, "amin")
 
 
-def from_scratch(model: nn.Module, episode: Episode, *, steps: int = 20, lr: float = 0.1) -> Tensor:
+def from_scratch(model: nn.Module, episode: Episode, *, steps: int = 10, lr: float = 0.5) -> Tensor:
     """Train from the weights of ``model`` on the support set alone, then predict.
 
     With an untrained model this is learning from scratch: full-batch gradient descent on
@@ -88,14 +88,14 @@ def from_scratch(model: nn.Module, episode: Episode, *, steps: int = 20, lr: flo
     if steps < 0:
         raise ValueError(f"steps is {steps}: expected 0 or more")
 
-    def loss(params: dict[str, Tensor]) -> Tensor:
-        outputs = functional_call(model, params, (episode.support_x,))
-        return default_loss(outputs, episode.support_y)
-
-    params = {name: p.detach() for name, p in model.named_parameters()}
+    params = {name: p.detach().clone().requires_grad_() for name, p in model.named_parameters()}
     for _ in range(steps):
-        gradient = grad(loss)(params)
-        params = {name: p - lr * gradient[name] for name, p in params.items()}
+        with torch.enable_grad():
+            outputs = functional_call(model, params, (episode.support_x,))
+            loss = default_loss(outputs, episode.support_y)
+            gradient = torch.autograd.grad(loss, list(params.values()))
+        for p, g in zip(params.values(), gradient, strict=True):
+            p.data.sub_(g, alpha=lr)
     return functional_call(model, params, (episode.query_x,))  # type: ignore[no-any-return]
 
 

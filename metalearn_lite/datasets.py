@@ -256,7 +256,7 @@ def _cached(name: str, version: object, make: Callable[[], dict[str, Any]]) -> d
     key = hashlib.sha256(repr(version).encode()).hexdigest()[:16]
     folder = os.environ.get("METALEARN_CACHE") or Path.home() / ".cache" / "metalearn_lite"
     path = Path(folder) / f"{name}-{key}.zip"
-    with contextlib.suppress(FileNotFoundError, ValueError):
+    with contextlib.suppress(OSError, ValueError):  # none yet, or damaged
         return load_checkpoint(path)
     data = make()
     with contextlib.suppress(OSError):  # a cache that cannot be written costs only time

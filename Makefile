@@ -1,0 +1,60 @@
+# Every target makes what it lacks, .venv included. CONTRIBUTING.md lists the plain
+# commands behind them for those who have no make.
+
+ifeq ($(OS),Windows_NT)
+PYTHON ?= python
+BIN := .venv/Scripts
+else
+PYTHON ?= python3
+BIN := .venv/bin
+endif
+RUN := $(BIN)/python
+INSTALLED := .venv/installed
+
+.PHONY: book test quick lint types chapters-check pages chapters bench requirements wheel clean
+
+book: $(INSTALLED)
+	$(RUN) tools/build_book.py
+
+test: lint types quick chapters-check pages
+	@echo "All checks passed."
+
+quick: $(INSTALLED)
+	$(RUN) -m pytest -q --ignore=tests/book
+
+lint: $(INSTALLED)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+types: $(INSTALLED)
+	$(RUN) -m mypy
+
+chapters-check: $(INSTALLED)
+	$(RUN) -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=120 chapters
+
+pages: book
+	$(RUN) -m pytest -q tests/book
+
+chapters: $(INSTALLED)
+	$(RUN) tools/run_chapters.py $(CHAPTERS)
+
+bench: $(INSTALLED)
+	$(RUN) benchmarks/sampling.py
+
+requirements: $(INSTALLED)
+	$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --upgrade \
+	  --annotation-style line --custom-compile-command "make requirements" \
+	  requirements.in -o requirements.txt
+
+wheel: $(INSTALLED)
+	$(RUN) -m pip wheel -q --no-deps --no-build-isolation -w dist .
+
+clean:
+	$(PYTHON) -c "import shutil; [shutil.rmtree(d, ignore_errors=True) for d in ('_build', 'dist')]"
+
+$(INSTALLED): requirements.txt pyproject.toml tools/metalearn_lite_hook.pth
+	$(PYTHON) -c "import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 11) and f'Python 3.11 or newer is needed, this is {v}; try make PYTHON=python3.12')"
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install -q --disable-pip-version-check -r requirements.txt
+	$(RUN) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(RUN) -c "import pathlib; pathlib.Path('$(INSTALLED)').touch()"

@@ -1,0 +1,21 @@
+"""What nbval lets pass and a chapter must not do: print to stderr, or outlast its time.
+
+A cell that is expected to print there (a progress bar, a warning the text speaks of)
+carries the tag ``remove-stderr``, by which the page leaves that output out as well.
+"""
+
+import pytest
+from nbval.plugin import IPyNbCell
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    result = yield
+    if isinstance(item, IPyNbCell):
+        if item.parent.timed_out:  # the interrupt can be swallowed by a bare `except:`
+            pytest.fail(f"{item.name} ran past its time-out")
+        expected = "remove-stderr" in item.cell.metadata.get("tags", [])
+        printed = [out.text for out in item.test_outputs or [] if out.get("name") == "stderr"]
+        if printed and not expected:
+            pytest.fail(f"{item.name} printed to stderr:\n{''.join(printed)}", pytrace=False)
+    return result

@@ -1,0 +1,125 @@
+"""The chapters as files, and the checks on them: each must fail when it should."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+import nbformat
+import pytest
+import yaml
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+ROOT = Path(__file__).resolve().parents[2]
+CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
+TOC = (ROOT / "_toc.yml").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+
+
+def code_cells(path):
+    notebook = nbformat.read(path, as_version=4)
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_every_chapter_is_in_the_table_of_contents_and_in_the_readme():
+    listed = [
+        chapter["file"] for part in yaml.safe_load(TOC)["parts"] for chapter in part["chapters"]
+    ]
+    for path in CHAPTERS:
+        name = f"chapters/{path.stem}"
+        assert name in listed
+        assert f"({name}.ipynb)" in README
+
+
+@each_chapter
+def test_a_chapter_is_stored_as_one_clean_run_left_it(path):
+    cells = code_cells(path)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]
+
+
+@each_chapter
+def test_a_chapter_keeps_to_the_style(path):
+    cells = code_cells(path)
+    lengths = [cell.source.count("\n") + 1 for cell in cells]
+    assert 15 <= len(cells) <= 30
+    assert median(lengths) <= 8 and max(lengths) <= 25
+    assert not [cell for cell in cells if cell.source.rstrip().endswith(";")]
+    assert path.stat().st_size < 1_500_000
+
+
+@each_chapter
+def test_a_chapter_has_cells_whose_output_is_compared(path):
+    compared = [c for c in code_cells(path) if "nbval-check-output" in c.metadata.get("tags", [])]
+    assert len(compared) >= 3
+    assert all(cell.outputs for cell in compared)
+
+
+@each_chapter
+def test_every_glued_name_is_glued_by_the_chapter(path):
+    notebook = nbformat.read(path, as_version=4)
+    code = "\n".join(c.source for c in notebook.cells if c.cell_type == "code")
+    prose = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    used = set(re.findall(r"\{glue:[a-z]+\}`([\w-]+)`", prose))
+    assert used and not [name for name in used if f'"{name}"' not in code]
+
+
+def check(folder, *cells, timeout=20):
+    """Run nbval as `make test` does, on a chapter of these cells; return exit code and text."""
+    notebook = new_notebook(cells=list(cells))
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, folder / "chapter.ipynb")
+    shutil.copy(ROOT / "chapters" / "conftest.py", folder)
+    options = ["--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={timeout}"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, folder]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    return run.returncode, run.stdout
+
+
+def cell(source, output=None, *, tags=()):
+    outputs = [] if output is None else [new_output("stream", name="stdout", text=output)]
+    made = new_code_cell(source, outputs=outputs, execution_count=1)
+    made.metadata["tags"] = list(tags)
+    return made
+
+
+COMPARED = ("nbval-check-output",)
+
+
+def test_a_chapter_that_does_what_is_stored_passes(tmp_path):
+    status, text = check(tmp_path, cell("print(1 + 1)", "2\n", tags=COMPARED))
+    assert status == 0, text
+
+
+def test_a_changed_stored_output_fails(tmp_path):
+    status, text = check(tmp_path, cell("print(1 + 1)", "3\n", tags=COMPARED))
+    assert status == 1 and "Cell outputs differ" in text
+
+
+def test_a_cell_that_raises_fails(tmp_path):
+    status, text = check(tmp_path, cell("assert 1 + 1 == 3, 'arithmetic is broken'"))
+    assert status == 1 and "arithmetic is broken" in text
+
+
+def test_a_cell_that_hangs_fails(tmp_path):
+    status, text = check(tmp_path, cell("import time\ntime.sleep(60)"), timeout=2)
+    assert status == 1 and "Timeout of 2 seconds exceeded" in text
+
+
+def test_a_cell_that_hangs_and_swallows_the_interrupt_fails(tmp_path):
+    hang = "import time\ntry:\n    time.sleep(60)\nexcept BaseException:\n    pass"
+    status, text = check(tmp_path, cell(hang), timeout=2)
+    assert status == 1 and "ran past its time-out" in text
+
+
+def test_a_cell_that_prints_an_unexpected_warning_fails(tmp_path):
+    warn = "import warnings\nwarnings.warn('this name will go away')"
+    status, text = check(tmp_path, cell(warn))
+    assert status == 1 and "this name will go away" in text
+    status, text = check(tmp_path, cell(warn, tags=("remove-stderr",)))
+    assert status == 0, text

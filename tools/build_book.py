@@ -1,0 +1,52 @@
+"""Execute the chapters that changed and build the book into _build/html.
+
+A chapter is executed again when its code changed, and every chapter when the package or
+the pinned versions did: the outputs kept from the last build then no longer tell what the
+code does.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = ROOT / "_build"
+KEPT = (BUILD / ".jupyter_cache", BUILD / ".doctrees")
+
+
+def fingerprint() -> str:
+    digest = hashlib.sha256(sys.version.encode())
+    sources = [p for p in (ROOT / "metalearn_lite").rglob("*") if p.suffix != ".pyc"]
+    for path in sorted([*sources, ROOT / "requirements.txt"]):
+        if path.is_file():
+            digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def forget(*folders: Path) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> int:
+    stamp = BUILD / "package.sha256"
+    if not stamp.exists() or stamp.read_text() != fingerprint():
+        forget(*KEPT)
+        BUILD.mkdir(exist_ok=True)
+        stamp.write_text(fingerprint())
+    # -W: warnings are errors; -n: so are references to what does not exist
+    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", ".", "-W", "-n"]
+    status = subprocess.run([*command, "--keep-going"], cwd=ROOT).returncode
+    if status:
+        # Sphinx warns of a page only when it reads it: it must read it again next time
+        forget(BUILD / ".doctrees")
+        print("The book was not built: see the warnings above.", file=sys.stderr)
+        return 1
+    print(f"The book is built. Open {BUILD / 'html' / 'index.html'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
