@@ -246,7 +246,7 @@ def test_a_damaged_drawing_is_an_error(tree):
 
 
 def test_an_incomplete_archive_is_an_error(tree):
-    with pytest.raises(ValueError, match="14 characters.*expected 964"):
+    with pytest.raises(ValueError, match=r"14 characters.*expected 964"):
         omniglot(tree)
     next((tree / "images_background").rglob("*.png")).unlink()
     with pytest.raises(ValueError, match=r"\[2, 3\] drawings"):
@@ -282,7 +282,7 @@ def test_a_download_goes_through_torchvision_and_its_failure_is_explained(tmp_pa
         raise OSError("no route to host")
 
     monkeypatch.setattr(torchvision.datasets, "Omniglot", offline)
-    with pytest.raises(OSError, match=r"no route to host.*put images_evaluation\.zip there by hand"):
+    with pytest.raises(OSError, match=r"no route to host.*images_evaluation\.zip there by hand"):
         omniglot(tmp_path, download=True, evaluation=True)
     assert asked == [(str(tmp_path), False, True)]
 

@@ -117,11 +117,22 @@ def test_another_seed_gives_other_drawings_of_the_same_letters(one_family):
 # look-alikes and the split
 
 
-def test_no_letter_looks_like_another_in_any_family(plain):
+def test_no_letter_looks_like_one_of_another_script_in_any_family(drawn, plain):
+    groups = np.array(drawn.groups)
+    across = groups[:, None] != groups
     for bitmaps in plain:
-        alike = cosines(bitmaps)
+        assert (cosines(bitmaps) * across).max() <= LOOKALIKE + 1e-6
+
+
+def test_drawn_with_one_pen_no_letter_looks_like_any_other(drawn):
+    for family in FAMILIES:
+        alike = cosines(rendering.plain_bitmaps(drawn.characters, family, pen=True))
         np.fill_diagonal(alike, 0)
         assert alike.max() <= LOOKALIKE + 1e-6
+
+
+def test_of_two_cases_that_differ_only_in_size_one_is_left(drawn):
+    assert all(len({c, c.upper()} & set(drawn.characters)) == 1 for c in "cosvwxz")
 
 
 def test_without_removal_the_test_scripts_hold_shapes_of_the_train_scripts(one_family):

@@ -37,9 +37,10 @@ def main() -> int:
         BUILD.mkdir(exist_ok=True)
         stamp.write_text(fingerprint())
     # -W: warnings are errors; -n: so are references to what does not exist
-    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", ".", "-W", "-n"]
-    status = subprocess.run([*command, "--keep-going"], cwd=ROOT).returncode
-    if status:
+    options = ["build", ".", "-W", "-n", "--keep-going"]
+    jupyter_book = "from jupyter_book.cli.main import main; main()"
+    status = subprocess.run([sys.executable, "-c", jupyter_book, *options], cwd=ROOT).returncode
+    if status or not (BUILD / "html" / "index.html").exists():
         # Sphinx warns of a page only when it reads it: it must read it again next time
         forget(BUILD / ".doctrees")
         print("The book was not built: see the warnings above.", file=sys.stderr)

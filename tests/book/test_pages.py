@@ -1,0 +1,280 @@
+"""The built book as a reader without a network meets it: opened from disk in a browser.
+
+Needs Chromium or Chrome (CHROMIUM names it if it is not on the path) and a built book;
+without either the tests skip. What each check finds is shown on a page that is wrong.
+"""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+HTML = ROOT / "_build" / "html"
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def all_pages():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    chapters = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    return [toc["root"], *chapters, "search", "genindex"]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        pytest.skip("no Chromium or Chrome found: install one, or set CHROMIUM")
+    if not (HTML / "index.html").exists():
+        pytest.skip("the book is not built: run `make book`")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """One page, open, with all that went wrong while it loaded."""
+
+    def __init__(self, browser, path, *, width=1200, scheme="light", query=""):
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme
+        )
+        self.problems = []
+        self.page = self.context.new_page()
+        self.context.route(re.compile(r"^(?!file:|data:|blob:)"), self._refuse)
+        self.page.on("console", self._hear)
+        self.page.on("pageerror", lambda error: self.problems.append(f"script: {error}"))
+        self.page.on("requestfailed", lambda r: self.problems.append(f"failed: {r.url}"))
+        self.page.goto(path.as_uri() + query, wait_until="load")
+
+    def _refuse(self, route):
+        self.problems.append(f"network: {route.request.url}")
+        route.abort()
+
+    def _hear(self, message):
+        if message.type in ("error", "warning"):
+            self.problems.append(f"console: {message.text}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.context.close()
+
+
+RAW = re.compile(r"\{(?:glue|numref|ref|doc|cite|eq|prf:ref|term|func|class)[^}]*\}`|\\\(|\$\$")
+
+
+def raw_markup(page):
+    """Markup that should have been turned into text; code may hold what it likes."""
+    text = page.evaluate(
+        """() => { const copy = document.querySelector('main, body').cloneNode(true);
+        copy.querySelectorAll('pre, code, script, style').forEach(node => node.remove());
+        return copy.textContent; }"""
+    )
+    return RAW.findall(text)
+
+
+def untypeset(page):
+    """Equations that MathJax did not turn into boxes."""
+    script = """() => [...document.querySelectorAll('.math')]
+        .filter(node => !node.querySelector('mjx-container')).map(node => node.textContent)"""
+    return page.evaluate(script)
+
+
+def bad_images(page):
+    """Images that did not load or that say nothing to those who cannot see them."""
+    script = """() => [...document.images].filter(image => image.getAttribute('src'))
+        .filter(image => !image.naturalWidth || !(image.getAttribute('alt') || '').trim()
+            || /^(\\.\\.\\/)*_images\\//.test(image.getAttribute('alt')))
+        .map(image => image.src.slice(0, 80) + ' alt=' + image.getAttribute('alt'))"""
+    return page.evaluate(script)
+
+
+def overhang(page):
+    """Pixels by which the page is wider than the window."""
+    return page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+
+
+def wait_for_equations(page):
+    if page.locator(".math").count():
+        page.wait_for_function("window.MathJax && MathJax.startup && MathJax.startup.promise")
+        page.evaluate("MathJax.startup.promise.then(() => true)")
+
+
+# The pages
+
+
+@pytest.mark.parametrize("name", all_pages())
+def test_a_page_loads_whole_without_a_network(browser, name):
+    with Visit(browser, HTML / f"{name}.html") as visit:
+        wait_for_equations(visit.page)
+        visit.page.wait_for_timeout(200)
+        assert visit.problems == []
+        assert untypeset(visit.page) == []
+        assert raw_markup(visit.page) == []
+        assert bad_images(visit.page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", all_pages())
+def test_a_page_fits_a_telephone(browser, name, scheme):
+    with Visit(browser, HTML / f"{name}.html", width=390, scheme=scheme) as visit:
+        wait_for_equations(visit.page)
+        assert overhang(visit.page) <= 0
+        assert visit.page.evaluate("document.documentElement.dataset.theme") == scheme
+
+
+def test_the_notation_has_equations_to_typeset(browser):
+    """So that the check above cannot pass because nothing was found to check."""
+    with Visit(browser, HTML / "notation.html") as visit:
+        wait_for_equations(visit.page)
+        assert visit.page.locator("mjx-container").count() > 20
+
+
+def test_every_internal_link_leads_somewhere():
+    anchors, links = {}, []
+    for path in HTML.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        anchors[path] = set(re.findall(r'\bid="([^"]+)"', text))
+        links += [(path, link) for link in re.findall(r'<a\b[^>]*\bhref="([^"]+)"', text)]
+    broken = []
+    for path, link in links:
+        target, _, anchor = link.partition("#")
+        if re.match(r"[a-z]+:", target):
+            continue
+        file = (path.parent / target.partition("?")[0]).resolve() if target else path
+        if not file.exists() or (anchor and file in anchors and anchor not in anchors[file]):
+            broken.append(f"{path.name}: {link}")
+    assert len(links) > 100
+    assert broken == []
+
+
+def test_search_finds_a_word_without_a_network(browser):
+    with Visit(browser, HTML / "search.html", query="?q=episode") as visit:
+        visit.page.wait_for_selector("#search-results li a", timeout=10_000)
+        found = visit.page.locator("#search-results").inner_text()
+        assert "Few examples" in found and "Glossary" in found
+        assert visit.problems == []
+
+
+# What moves
+
+
+@pytest.fixture
+def first_chapter(browser):
+    with Visit(browser, HTML / "chapters" / "few_examples.html") as visit:
+        yield visit.page
+        assert visit.problems == []
+
+
+def test_the_stepper_steps_by_button_slider_and_key(first_chapter):
+    stepper = first_chapter.locator("[id^=stepper-]").first
+    image, caption = stepper.locator("img"), stepper.locator(".caption")
+    slider = stepper.locator("input[type=range]")
+    seen = [(image.get_attribute("src"), caption.inner_text())]
+    stepper.get_by_role("button", name="Step on").click()
+    seen.append((image.get_attribute("src"), caption.inner_text()))
+    slider.focus()
+    first_chapter.keyboard.press("ArrowRight")
+    seen.append((image.get_attribute("src"), caption.inner_text()))
+    assert len({src for src, _ in seen}) == len({text for _, text in seen}) == 3
+    assert slider.get_attribute("aria-valuetext") == seen[2][1]
+    first_chapter.keyboard.press("Home")
+    assert (image.get_attribute("src"), caption.inner_text()) == seen[0]
+
+
+def test_the_stepper_plays_and_pauses(first_chapter):
+    stepper = first_chapter.locator("[id^=stepper-]").first
+    caption = stepper.locator(".caption")
+    before = caption.inner_text()
+    stepper.get_by_role("button", name="Play").click()
+    first_chapter.wait_for_timeout(1500)
+    assert caption.inner_text() != before
+    stepper.get_by_role("button", name="Pause").click()
+    paused = caption.inner_text()
+    first_chapter.wait_for_timeout(1500)
+    assert caption.inner_text() == paused
+
+
+def test_the_game_can_be_played_by_keyboard_to_the_end(first_chapter):
+    game = first_chapter.locator("[id^=game-]").first
+    rounds = int(game.locator(".round").inner_text().split()[-1])
+    game.get_by_role("button", name="Character 1").focus()
+    for _ in range(rounds):
+        first_chapter.keyboard.press("3")
+        assert "You have" in game.locator(".feedback").inner_text()
+        last = game.locator(".feedback").inner_text()
+        first_chapter.keyboard.press("Enter")
+    assert "nearest pixel" in last and "guessing 20 %" in last
+    assert game.locator(".round").inner_text() == f"Round 1 of {rounds}"
+
+
+def test_the_game_knows_right_from_wrong(first_chapter):
+    """Of the five choices in the first round exactly one is right."""
+    game = first_chapter.locator("[id^=game-]").first
+    verdicts = []
+    for choice in range(5):
+        first_chapter.reload()
+        game.get_by_role("button", name=f"Character {choice + 1}").click()
+        verdicts.append(game.locator(".feedback").inner_text().startswith("Right"))
+    assert sum(verdicts) == 1
+
+
+def test_controls_have_names_for_a_screen_reader(first_chapter):
+    nameless = first_chapter.evaluate(
+        """() => [...document.querySelectorAll('.moving button, .moving input')]
+        .filter(node => !(node.getAttribute('aria-label') || node.textContent).trim()).length"""
+    )
+    assert nameless == 0
+    assert first_chapter.locator(".moving[role=group][aria-label]").count() >= 2
+
+
+def test_the_page_shows_the_explorer_as_a_picture(first_chapter):
+    assert first_chapter.get_by_text("In Jupyter there are sliders here").count() == 1
+
+
+# The checks themselves
+
+
+WRONG = {
+    "a script from elsewhere": ("<script src='https://example.org/x.js'></script>", "network"),
+    "a missing picture": ("<img src='none.png' alt='a picture'>", "failed"),
+    "a script that throws": ("<script>throw Error('broken')</script>", "script"),
+    "a script that complains": ("<script>console.error('oh no')</script>", "console"),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_a_page_with_a_fault_is_noticed(browser, tmp_path, fault):
+    body, kind = WRONG[fault]
+    (tmp_path / "wrong.html").write_text(f"<main>{body}</main>")
+    with Visit(browser, tmp_path / "wrong.html") as visit:
+        visit.page.wait_for_timeout(100)
+        assert any(problem.startswith(kind) for problem in visit.problems)
+
+
+def test_the_checks_on_a_page_find_what_they_look_for(browser, tmp_path):
+    (tmp_path / "wrong.html").write_text(
+        "<main><span class='math'>\\(x\\)</span> {glue:text}`name`"
+        "<img src='data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=' alt=''>"
+        "<div style='width: 900px'>wide</div></main>"
+    )
+    with Visit(browser, tmp_path / "wrong.html", width=390) as visit:
+        assert untypeset(visit.page) == ["\\(x\\)"]
+        assert raw_markup(visit.page) == ["\\(", "{glue:text}`"]
+        assert len(bad_images(visit.page)) == 1
+        assert overhang(visit.page) > 0

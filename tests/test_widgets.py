@@ -1,0 +1,138 @@
+import json
+import re
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from metalearn_lite.widgets import explorer, guess_game, stepper
+
+
+def figure(value=0):
+    fig, ax = plt.subplots(figsize=(1, 1))
+    ax.plot([0, value])
+    return fig
+
+
+def two_steps(label="Two steps"):
+    return stepper([figure(1), figure(2)], captions=["one", "two"], label=label).data
+
+
+@pytest.fixture
+def episodes(generator):
+    support = torch.rand(3, 5, 28, 28, generator=generator)
+    return support, support[:, 2], torch.tensor([2, 2, 2])
+
+
+def data_of(html, name):
+    return json.loads(re.search(rf"const {name} = (.*);\n", html)[1].replace("<\\/", "</"))
+
+
+def test_the_stepper_holds_every_frame_with_its_caption_and_description():
+    html = stepper(
+        [figure(1), figure(2)], captions=["one", "two"], alts=["first", "second"], label="L"
+    ).data
+    frames = data_of(html, "frames")
+    assert [(f["caption"], f["alt"]) for f in frames] == [("one", "first"), ("two", "second")]
+    assert html.count("data:image/png;base64,") == 2
+
+
+def test_the_first_frame_is_there_without_a_script():
+    picture = re.search(r'<img src="data:image/png[^"]+" alt="([^"]*)">', two_steps())
+    assert picture[1] == "one"
+
+
+def test_the_same_frames_give_the_same_bytes_and_other_frames_another_name():
+    assert two_steps() == two_steps()
+    names = {re.search(r'id="(stepper-\w+)"', two_steps(label))[1] for label in ("a", "b")}
+    assert len(names) == 2
+
+
+def test_figures_are_closed_so_that_they_are_not_shown_twice():
+    before = plt.get_fignums()
+    two_steps()
+    assert plt.get_fignums() == before
+
+
+def test_nothing_is_fetched_from_elsewhere(episodes):
+    pages = two_steps() + guess_game(*episodes, label="?").data
+    assert not re.search(r"https?:|//[a-z]+\.[a-z]|import\(|fetch\(|localStorage", pages)
+
+
+def test_text_is_escaped_wherever_it_goes():
+    html = stepper([figure()], captions=["</script><b>"], label='<i>"quoted"').data
+    assert "</script><b>" not in html and "<i>" not in html
+    assert html.count("</script>") == 1
+
+
+@pytest.mark.parametrize(
+    ("frames", "captions", "alts"),
+    [([], [], None), ([b"1", b"2"], ["one"], None), ([b"1"], ["one"], ["a", "b"])],
+)
+def test_a_frame_without_a_caption_is_an_error(frames, captions, alts):
+    with pytest.raises(ValueError, match="one of each for every frame"):
+        stepper(frames, captions=captions, alts=alts, label="L")
+
+
+def test_the_game_holds_all_rounds_and_references(episodes):
+    game = data_of(guess_game(*episodes, label="?", references={"pixels": 0.5}).data, "game")
+    assert [r["answer"] for r in game["rounds"]] == [2, 2, 2]
+    assert all(r["query"] == r["support"][2] for r in game["rounds"])
+    assert game["references"] == {"pixels": 0.5}
+
+
+@pytest.mark.parametrize("answers", [[0, 1, 5], [0, -1, 2], [0, 1]])
+def test_an_answer_that_is_no_class_is_an_error(episodes, answers):
+    support, query, _ = episodes
+    with pytest.raises(ValueError, match="one number from 0 to ways - 1 a round"):
+        guess_game(support, query, torch.tensor(answers), label="?")
+
+
+def test_pictures_of_another_size_are_an_error(episodes):
+    support, query, answers = episodes
+    with pytest.raises(ValueError, match="expected \\(rounds, ways, h, w\\)"):
+        guess_game(support, query[:, 1:], answers, label="?")
+
+
+def test_the_explorer_is_live_in_jupyter_and_a_picture_in_the_page():
+    drawn = []
+
+    def draw(points, kind):
+        drawn.append((points, kind))
+        return figure(points)
+
+    bundle = explorer(draw, points=(0, 10, 1), kind=["a", "b"])._repr_mimebundle_()
+    assert drawn == [(5, "a")]
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert "data:image/png" in bundle["text/html"]
+    assert (
+        bundle["text/plain"] == "Drawn for points = 5, kind = a. In Jupyter there are sliders here."
+    )
+
+
+def test_moving_a_slider_draws_again(monkeypatch):
+    import ipywidgets
+
+    made, box = [], ipywidgets.VBox
+    monkeypatch.setattr(ipywidgets, "VBox", lambda children: made.append(children) or box(children))
+    drawn = []
+
+    def draw(points):
+        drawn.append(points)
+        return figure(points)
+
+    explorer(draw, points=(0, 10, 1))._repr_mimebundle_()
+    (slider, picture), before = made[0], made[0][1].value
+    slider.value = 8
+    assert drawn == [5, 8] and picture.value != before
+
+
+def test_a_control_that_is_none_is_an_error():
+    with pytest.raises(ValueError, match="control points is <object"):
+        explorer(figure, points=object())
+    with pytest.raises(ValueError, match="got no controls"):
+        explorer(figure)
