@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from metalearn_lite import omniglot_archive, rendering, thinning
+from metalearn_lite import lookalikes, omniglot_archive, rendering, thinning
 from metalearn_lite.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -160,7 +160,7 @@ def glyphs(*, seed: int = 0, examples: int = 20, deduplicate: bool = True) -> Cl
     def make() -> dict[str, Any]:
         return vars(rendering.render_glyphs(seed=seed, examples=examples, deduplicate=deduplicate))
 
-    code = inspect.getsource(rendering) + inspect.getsource(thinning)
+    code = [inspect.getsource(module) for module in (rendering, thinning, lookalikes)]
     version = (code, matplotlib.__version__, seed, examples, deduplicate)
     data = _cached("glyphs", version, make)
     return ClassImages(

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from matplotlib.ft2font import FT2Font, LoadFlags
 from torch import Tensor
 
+from metalearn_lite.lookalikes import distinct
 from metalearn_lite.thinning import REACH, Bytes, distance_to_line, thin
 
 SIDE = 28
@@ -53,7 +54,6 @@ GLYPH_SPLIT: dict[str, tuple[str, ...]] = {
     "validation": ("Armenian", "Coptic", "Hebrew", "Old Italic"),
     "test": ("Georgian", "Lao", "N'Ko", "Ogham", "Tifinagh"),
 }
-LOOKALIKE = 0.92
 PLAIN_STROKE = 2.5  # pixels; about as wide as DejaVu Sans is at this size
 
 _FINE = 2 * SIDE  # thinning works at twice the resolution of the images
@@ -94,7 +94,7 @@ def render_glyphs(*, seed: int = 0, examples: int = 20, deduplicate: bool = True
     Args:
         seed: of the one CPU generator behind all drawings; the letters do not depend on it.
         examples: drawings of each letter.
-        deduplicate: leave out letters that look like another, see ``distinct``. Without
+        deduplicate: leave out letters that look like another, see ``lookalikes``. Without
             it the same shape can be in two scripts, and so on both sides of a split.
 
     Returns:
@@ -110,7 +110,8 @@ def render_glyphs(*, seed: int = 0, examples: int = 20, deduplicate: bool = True
     printed = torch.stack([_print(characters, family) for family in FAMILIES])
     distance = _distance_to_pen(printed)
     if deduplicate:
-        kept = distinct(characters, _halve(printed), _plain_pen(distance))
+        script = torch.tensor([list(SCRIPTS.values()).index(script_of(c)) for c in characters])
+        kept = distinct(script, printed=_halve(printed), penned=_plain_pen(distance))
         characters, distance = tuple(characters[i] for i in kept), distance[:, kept]
     generator = torch.Generator().manual_seed(seed)
     factors = _draw_factors(characters, distance.amin((2, 3)) == 0, examples, generator)
@@ -154,40 +155,6 @@ def plain_bitmaps(characters: Sequence[str], family: str, *, pen: bool = False) 
     """
     printed = _print(characters, family)
     return _plain_pen(_distance_to_pen(printed)) if pen else _halve(printed)
-
-
-def distinct(characters: Sequence[str], printed: Tensor, penned: Tensor) -> list[int]:
-    r"""Choose letters of which no two look alike, going through the scripts in order.
-
-    Two bitmaps look alike if their cosine, :math:`a \cdot b / (\|a\| \|b\|)`, is above
-    ``LOOKALIKE``. Of different scripts, no two letters may look alike in any family,
-    printed or penned, so that no shape is on both sides of a split. Within a script only
-    the penned ones count, for those are what is drawn: C and c differ in print by the
-    weight of the line alone, and two classes that nobody can tell apart are label noise.
-
-    Args:
-        characters: n letters.
-        printed: ``(families, n, 28, 28)``.
-        penned: ``(families, n, 28, 28)``.
-
-    Returns:
-        The numbers of the letters kept, ascending.
-    """
-    order = list(SCRIPTS.values())
-    script = torch.tensor([order.index(script_of(c)) for c in characters])
-    across = script[:, None] != script
-    alike = _alike(penned) | (across & _alike(printed))
-    free, kept = torch.ones(len(characters), dtype=torch.bool), []
-    for i in script.argsort(stable=True).tolist():
-        if free[i]:
-            kept.append(i)
-            free &= ~alike[i]
-    return sorted(kept)
-
-
-def _alike(bitmaps: Tensor) -> Tensor:
-    unit = F.normalize(bitmaps.flatten(2), dim=2)
-    return torch.stack([u @ u.T for u in unit]).amax(0) > LOOKALIKE
 
 
 def _font(family: str) -> FT2Font:

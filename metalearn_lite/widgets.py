@@ -87,8 +87,8 @@ def guess_game(
     Raises:
         ValueError: if the shapes do not belong together, or an answer is no class.
     """
-    rounds, ways = support.shape[:2]
-    fits = support.ndim == 4 and query.shape == (rounds, *support.shape[2:])
+    rounds, ways = support.shape[:2] if support.ndim == 4 else (0, 0)
+    fits = rounds > 0 and query.shape == (rounds, *support.shape[2:])
     if not fits or answers.shape != (rounds,) or not ((answers >= 0) & (answers < ways)).all():
         raise ValueError(
             f"got support {tuple(support.shape)}, query {tuple(query.shape)} and answers "

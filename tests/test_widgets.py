@@ -98,6 +98,20 @@ def test_pictures_of_another_size_are_an_error(episodes):
         guess_game(support, query[:, 1:], answers, label="?")
 
 
+def test_a_game_without_rounds_or_without_ways_is_an_error(episodes):
+    support, query, answers = episodes
+    with pytest.raises(ValueError, match="expected \\(rounds, ways, h, w\\)"):
+        guess_game(support[:0], query[:0], answers[:0], label="?")
+    with pytest.raises(ValueError, match="expected \\(rounds, ways, h, w\\)"):
+        guess_game(torch.zeros(3), query, answers, label="?")
+
+
+def test_what_moves_keeps_its_keys_from_the_notebooks_shortcuts(episodes):
+    """In JupyterLab the keys 1 to 6 would make the cell a heading."""
+    for html in (two_steps(), guess_game(*episodes, label="?").data):
+        assert 'data-lm-suppress-shortcuts="true"' in html
+
+
 def test_the_explorer_is_live_in_jupyter_and_a_picture_in_the_page():
     drawn = []
 
