@@ -12,15 +12,11 @@ from nbval.plugin import IPyNbCell
 def pytest_runtest_call(item):
     result = yield
     if isinstance(item, IPyNbCell):
-        if (
-            item.parent.timed_out
-        ):  # the interrupt can be swallowed by a bare `except:`
+        if item.parent.timed_out:  # the interrupt can be swallowed by a bare `except:`
             pytest.fail(f"{item.name} ran past its time-out")
         expected = "remove-stderr" in item.cell.metadata.get("tags", [])
         printed = [
-            out.text
-            for out in item.test_outputs or []
-            if out.get("name") == "stderr"
+            out.text for out in item.test_outputs or [] if out.get("name") == "stderr"
         ]
         if printed and not expected:
             pytest.fail(

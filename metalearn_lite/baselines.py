@@ -69,7 +69,7 @@ def nearest_class(support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
     return -far.scatter_reduce(1, labels.expand(len(query), -1), distance, "amin")
 
 
-def from_scratch(model: nn.Module, episode: Episode, *, steps: int = 10, lr: float = 0.5) -> Tensor:
+def from_scratch(model: nn.Module, episode: Episode, *, steps: int = 5, lr: float = 0.5) -> Tensor:
     """Train from the weights of ``model`` on the support set alone, then predict.
 
     With an untrained model this is learning from scratch: full-batch gradient descent on

@@ -61,14 +61,22 @@ def execute(path: Path) -> tuple[float, float]:
     seconds = time.monotonic() - start
     watch.done.set()
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL})
-    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
-        output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+    drop_passing_outputs(notebook)
     nbformat.validate(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = write_time(cell.source, seconds)
     nbformat.write(notebook, path)
     return seconds, watch.peak / 2**30
+
+
+def drop_passing_outputs(notebook: nbformat.NotebookNode) -> None:
+    """Leave out what means nothing in a stored notebook: live widgets and progress bars."""
+    for cell in notebook.cells:
+        if "remove-stderr" in cell.metadata.get("tags", []):
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
 
 
 def rounded(seconds: float) -> int:
