@@ -10,10 +10,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"
-KEPT = (BUILD / ".jupyter_cache", BUILD / ".doctrees")
 
 
 def fingerprint() -> str:
@@ -30,14 +32,37 @@ def forget(*folders: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def hosted(config: dict[str, Any]) -> dict[str, Any]:
+    """Add what a published course shows: where it is, and where it can be run and mended."""
+    url = config["repository"]["url"]
+    buttons = ("use_repository_button", "use_edit_page_button", "use_issues_button")
+    config["html"] |= dict.fromkeys(buttons, True)
+    config["launch_buttons"] = {
+        "colab_url": "https://colab.research.google.com",
+        "binderhub_url": "https://mybinder.org",
+    }
+    config["parse"]["myst_substitutions"]["address"] = f", <{url}>"
+    return config
+
+
+def configuration() -> Path:
+    """Return the configuration to build with, completed if the course is hosted."""
+    path = ROOT / "_config.yml"
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if config["repository"]["url"]:
+        path = BUILD / "_config.yml"
+        path.write_text(yaml.safe_dump(hosted(config)), encoding="utf-8")
+    return path
+
+
 def main() -> int:
     stamp = BUILD / "package.sha256"
     if not stamp.exists() or stamp.read_text() != fingerprint():
-        forget(*KEPT)
+        forget(BUILD / ".jupyter_cache", BUILD / ".doctrees")
         BUILD.mkdir(exist_ok=True)
         stamp.write_text(fingerprint())
     # -W: warnings are errors; -n: so are references to what does not exist
-    options = ["build", ".", "-W", "-n", "--keep-going"]
+    options = ["build", ".", "-W", "-n", "--keep-going", "--config", str(configuration())]
     jupyter_book = "from jupyter_book.cli.main import main; main()"
     status = subprocess.run([sys.executable, "-c", jupyter_book, *options], cwd=ROOT).returncode
     if status or not (BUILD / "html" / "index.html").exists():

@@ -60,19 +60,14 @@ def test_a_chapter_has_cells_whose_output_is_compared(path):
     assert all(cell.outputs for cell in compared)
 
 
-def name_pattern(name):
-    """The name as written in a cell, or with parts of it filled in by the cell."""
-    parts = [rf"(?:{re.escape(part)}|\{{[^}}]*\}})" for part in name.split("-")]
-    return '"' + "-?".join(parts)
-
-
 @each_chapter
-def test_every_glued_name_is_glued_by_the_chapter(path):
+def test_every_number_in_the_prose_comes_from_the_stored_run(path):
     notebook = nbformat.read(path, as_version=4)
-    code = "\n".join(c.source for c in notebook.cells if c.cell_type == "code")
     prose = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
-    used = set(re.findall(r"\{glue:[a-z]+\}`([\w-]+)`", prose))
-XX
+    used = set(re.findall(r"\{glue:[a-z]+\}`([\w-]+)", prose))
+    outputs = [output for cell in code_cells(path) for output in cell.outputs]
+    glued = {o.metadata.scrapbook.name for o in outputs if "scrapbook" in o.get("metadata", {})}
+    assert used and used <= glued
 
 
 def check(folder, *cells, timeout=20):

@@ -1,0 +1,92 @@
+"""What the tool that builds the book decides: when to forget, and what a host turns on."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def build_book(tmp_path, monkeypatch):
+    """The tool, at work in a small repository of its own."""
+    spec = importlib.util.spec_from_file_location("build_book", ROOT / "tools" / "build_book.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "BUILD", tmp_path / "_build")
+    (tmp_path / "_build").mkdir()
+    (tmp_path / "metalearn_lite").mkdir()
+    (tmp_path / "metalearn_lite" / "maml.py").write_text("alpha = 0.4\n")
+    (tmp_path / "requirements.txt").write_text("torch==2.13.0\n")
+    (tmp_path / "_config.yml").write_bytes((ROOT / "_config.yml").read_bytes())
+    return module
+
+
+def test_the_fingerprint_follows_the_package_and_the_pins(build_book, tmp_path):
+    first = build_book.fingerprint()
+    assert build_book.fingerprint() == first
+    (tmp_path / "metalearn_lite" / "maml.py").write_text("alpha = 0.1\n")
+    second = build_book.fingerprint()
+    (tmp_path / "requirements.txt").write_text("torch==2.14.0\n")
+    assert len({first, second, build_book.fingerprint()}) == 3
+
+
+def test_compiled_files_do_not_count(build_book, tmp_path):
+    first = build_book.fingerprint()
+    (tmp_path / "metalearn_lite" / "maml.pyc").write_bytes(b"compiled")
+    assert build_book.fingerprint() == first
+
+
+def test_without_a_host_the_committed_configuration_is_used(build_book, tmp_path):
+    assert build_book.configuration() == tmp_path / "_config.yml"
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    assert config["repository"]["url"] == "" and "launch_buttons" not in config
+
+
+def test_the_address_of_a_host_turns_everything_on(build_book, tmp_path):
+    text = (tmp_path / "_config.yml").read_text(encoding="utf-8")
+    address = "https://example.org/course"
+    (tmp_path / "_config.yml").write_text(text.replace('url: ""', f"url: {address}"))
+    config = yaml.safe_load(build_book.configuration().read_text(encoding="utf-8"))
+    assert config["html"]["use_edit_page_button"] is True
+    assert set(config["launch_buttons"]) == {"colab_url", "binderhub_url"}
+    assert address in config["parse"]["myst_substitutions"]["address"]
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_failed_build_is_read_again_next_time(build_book, tmp_path, monkeypatch, status):
+    """Sphinx warns of a page only when it reads it: a second call must not pass by silence."""
+    stamp = tmp_path / "_build" / "package.sha256"
+    stamp.write_text(build_book.fingerprint())
+    (tmp_path / "_build" / ".doctrees").mkdir()
+    (tmp_path / "_build" / "html").mkdir()
+    (tmp_path / "_build" / "html" / "index.html").write_text("built")
+
+    class Run:
+        returncode = status
+
+    monkeypatch.setattr(build_book.subprocess, "run", lambda *_, **__: Run)
+    assert build_book.main() == status
+    assert (tmp_path / "_build" / ".doctrees").exists() is (status == 0)
+
+
+def test_a_changed_package_forgets_what_was_executed(build_book, tmp_path, monkeypatch):
+    cache = tmp_path / "_build" / ".jupyter_cache"
+    cache.mkdir()
+    seen = []
+
+    class Run:
+        returncode = 1
+
+    def run(*_, **__):
+        seen.append(cache.exists())
+        return Run
+
+    monkeypatch.setattr(build_book.subprocess, "run", run)
+    build_book.main()
+    cache.mkdir()
+    build_book.main()
+    assert seen == [False, True]
