@@ -192,7 +192,7 @@ def omniglot(
         evaluation: read the evaluation set (20 alphabets) in place of the background set
             (30 alphabets).
         rotations: add each character turned by 90, 180 and 270 degrees as new classes, as
-            Santoro et al. (2016) and Finn et al. (2017) do in training.
+            proposed by Santoro et al. (2016) and done by Finn et al. (2017).
         complete: require all characters of the set, so that a half-copied folder does not
             pass unseen.
 

@@ -13,6 +13,7 @@ from torch import Tensor
 LOOKALIKE = 0.92  # of different scripts, as printed and as drawn with one pen
 LOOKALIKE_STRETCHED = 0.955  # of different scripts, drawn with one pen and stretched
 LOOKALIKE_WITHIN = 0.93  # of one script, drawn with one pen
+SAME_LETTER = 0.7  # in another family, drawn with one pen and stretched
 _BOX = 20  # pixels; the longer side of every letter
 _MOST = 1.6  # a stroke that is stretched further is another shape
 
@@ -45,6 +46,21 @@ def distinct(script: Tensor, *, printed: Tensor, penned: Tensor) -> list[int]:
             kept.append(i)
             free &= ~alike[i]
     return sorted(kept)
+
+
+def same_letter(penned: Tensor) -> Tensor:
+    """Tell in which families a letter has the shape that it has in the first.
+
+    Some fonts draw another form of a letter, which no reader would call the same character.
+
+    Args:
+        penned: ``(families, n, 28, 28)``, drawn with one pen; blank where a family lacks it.
+
+    Returns:
+        ``(families, n)`` bool; False also where a family lacks the letter.
+    """
+    unit = F.normalize(torch.stack([stretch(bitmaps) for bitmaps in penned]).flatten(2), dim=2)
+    return (unit * unit[0]).sum(2) > SAME_LETTER
 
 
 def likeness(bitmaps: Tensor) -> Tensor:

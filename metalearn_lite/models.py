@@ -112,7 +112,7 @@ def conv4(
 
     The Omniglot network of Finn et al. (2017), section 5.2: four blocks of a 3 x 3
     convolution with stride 2, normalisation and ReLU, which take 28 x 28 pixels to
-    2 x 2, then the mean over these, ``width`` features in all.
+    2 x 2, then, as in the authors' code, the mean over these: ``width`` features in all.
 
     Args:
         ways: number of outputs.

@@ -2,7 +2,7 @@
 
 Nothing is computed here. Functions draw into the axes they are given and return them.
 The colours are those of Okabe and Ito (2008), which readers with any of the common kinds
-of colour blindness can tell apart; methods that would share one differ by their marker.
+of colour blindness can tell apart, and two greys.
 """
 
 from collections.abc import Mapping, Sequence

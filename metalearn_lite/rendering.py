@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from matplotlib.ft2font import FT2Font, LoadFlags
 from torch import Tensor
 
-from metalearn_lite.lookalikes import distinct
+from metalearn_lite.lookalikes import distinct, same_letter
 from metalearn_lite.thinning import REACH, Bytes, distance_to_line, thin
 
 SIDE = 28
@@ -109,12 +109,15 @@ def render_glyphs(*, seed: int = 0, examples: int = 20, deduplicate: bool = True
     characters = letters()
     printed = torch.stack([_print(characters, family) for family in FAMILIES])
     distance = _distance_to_pen(printed)
+    penned = _plain_pen(distance)
+    available = same_letter(penned)
     if deduplicate:
         script = torch.tensor([list(SCRIPTS.values()).index(script_of(c)) for c in characters])
-        kept = distinct(script, printed=_halve(printed), penned=_plain_pen(distance))
-        characters, distance = tuple(characters[i] for i in kept), distance[:, kept]
+        kept = distinct(script, printed=_halve(printed), penned=penned)
+        characters = tuple(characters[i] for i in kept)
+        distance, available = distance[:, kept], available[:, kept]
     generator = torch.Generator().manual_seed(seed)
-    factors = _draw_factors(characters, distance.amin((2, 3)) == 0, examples, generator)
+    factors = _draw_factors(characters, available, examples, generator)
     images = _draw(distance, factors, generator)
     return RenderedGlyphs(
         images=images,

@@ -26,7 +26,10 @@ def thin(bitmaps: Tensor) -> Tensor:
         ``(..., h, w)``, bool.
 
     Reference:
-        Zhang and Suen (1984), "A fast parallel algorithm for thinning digital patterns".
+        Zhang and Suen (1984), "A fast parallel algorithm for thinning digital patterns", with
+        one exception: a pixel whose only inked neighbours are those to the east, south-east
+        and south stays. So a dot of 2 x 2 pixels does not vanish, and a square upper-left
+        corner leaves a short spur.
     """
     # Eight bitmaps to a byte: logic on bytes thins them all at once.
     flat = bitmaps.flatten(0, -3).numpy()

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from metalearn_lite.lookalikes import distinct, likeness, stretch
+from metalearn_lite.lookalikes import distinct, likeness, same_letter, stretch
 
 
 def bar(height, width):
@@ -51,3 +51,9 @@ def test_letters_of_one_script_are_compared_by_the_pen_alone():
     printed, penned = torch.stack([bar(20, 20)] * 2)[None], torch.stack([bar(20, 20), bar(20, 3)])
     assert distinct(torch.tensor([0, 0]), printed=printed, penned=penned[None]) == [0, 1]
     assert distinct(torch.tensor([0, 1]), printed=printed, penned=penned[None]) == [0]
+
+
+def test_a_family_that_draws_another_shape_or_none_does_not_have_the_letter():
+    first = torch.stack([bar(20, 20), bar(20, 4), bar(20, 20)])
+    second = torch.stack([bar(20, 18), bar(4, 20), torch.zeros(28, 28)])
+    assert same_letter(torch.stack([first, second])).tolist() == [[True] * 3, [True, False, False]]
