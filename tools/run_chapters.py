@@ -89,7 +89,8 @@ def write_time(text: str, seconds: float) -> str:
 
 def write_readme(path: Path, seconds: float, gigabytes: float) -> None:
     readme = ROOT / "README.md"
-    row = re.compile(rf"(\| .*\({path.relative_to(ROOT).as_posix()}\).*?\|).*\|$", re.MULTILINE)
+    link = re.escape(f"({path.relative_to(ROOT).as_posix()})")
+    row = re.compile(rf"^(\| [^|]*{link} \| [^|]* \|).*\|$", re.MULTILINE)  # name, question
     cells = rf"\1 {rounded(seconds)} s, {gigabytes:.1f} GB |"
     text, found = row.subn(cells, readme.read_text(encoding="utf-8"))
     if found != 1:
