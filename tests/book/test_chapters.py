@@ -9,8 +9,15 @@ from statistics import median
 
 import nbformat
 import pytest
+import torch
 import yaml
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from metalearn_lite.baselines import nearest_feature, nearest_pixel
+from metalearn_lite.datasets import glyphs
+from metalearn_lite.evaluation import evaluate
+from metalearn_lite.models import conv4
+from metalearn_lite.tasks import ImageTasks
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
@@ -68,6 +75,26 @@ def test_every_number_in_the_prose_comes_from_the_stored_run(path):
     outputs = [output for cell in code_cells(path) for output in cell.outputs]
     glued = {o.metadata.scrapbook.name for o in outputs if "scrapbook" in o.get("metadata", {})}
     assert used and used <= glued
+
+
+def test_the_floor_of_the_first_chapter_is_what_the_package_measures():
+    """The numbers in its text and a fresh measurement agree as far as they are printed."""
+    outputs = [o for cell in code_cells(ROOT / "chapters/few_examples.ipynb") for o in cell.outputs]
+    stored = {
+        o.metadata.scrapbook.name: o.data["application/papermill.record/text/plain"].strip("'")
+        for o in outputs
+        if "scrapbook" in o.get("metadata", {})
+    }
+    _, _, test = glyphs().split_groups()
+    tasks = ImageTasks(test, ways=5, shots=1, queries=15)
+    untrained = conv4(5, generator=torch.Generator().manual_seed(0))
+    methods = {"nearest-pixel": nearest_pixel, "untrained-features": nearest_feature}
+    for name, predict in methods.items():
+        generator = torch.Generator().manual_seed(1)
+        scores = evaluate(untrained, predict, tasks, episodes=600, generator=generator)
+        mean, half_width = map(float, stored[name].split(" ± "))
+        assert 100 * scores.mean == pytest.approx(mean, abs=0.15)  # rounding, and other CPUs
+        assert 100 * scores.half_width == pytest.approx(half_width, abs=0.15)
 
 
 def check(folder, *cells, timeout=20):
