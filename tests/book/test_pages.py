@@ -27,7 +27,7 @@ FLAGS = [
 def all_pages():
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     chapters = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
-    return [toc["root"], *chapters, "search", "genindex"]
+    return [toc["root"], *chapters, "search", "genindex", "py-modindex", "prf-prf"]
 
 
 @pytest.fixture(scope="module")
