@@ -25,7 +25,7 @@ def nearest_pixel(model: object, episode: Episode) -> Tensor:
     Raises:
         ValueError: if a class has no support image.
     """
-    _check_single(episode)
+    check_single(episode)
     return nearest_class(
         episode.support_x.flatten(1), episode.support_y, episode.query_x.flatten(1)
     )
@@ -37,7 +37,7 @@ def nearest_feature(model: nn.Module, episode: Episode) -> Tensor:
     Support and query pass through the network together, so with batch normalisation
     the prediction is transductive.
     """
-    _check_single(episode)
+    check_single(episode)
     n = len(episode.support_x)
     with torch.no_grad():
         x = torch.cat([episode.support_x, episode.query_x])
@@ -84,7 +84,7 @@ def from_scratch(model: nn.Module, episode: Episode, *, steps: int = 5, lr: floa
     Returns:
         The query outputs, ``(m, ways)`` or ``(m, outputs)``.
     """
-    _check_single(episode)
+    check_single(episode)
     if steps < 0:
         raise ValueError(f"steps is {steps}: expected 0 or more")
 
@@ -106,7 +106,8 @@ def default_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(outputs, targets)
 
 
-def _check_single(episode: Episode) -> None:
+def check_single(episode: Episode) -> None:
+    """Raise a ``ValueError`` if the episode is a batch of tasks."""
     if episode.batch is not None:
         raise ValueError(
             f"the episode holds {episode.batch} tasks: expected one; go through episode.unbind()"

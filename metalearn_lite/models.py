@@ -6,12 +6,15 @@ next, so a forward pass is a function of parameters and inputs alone.
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from metalearn_lite.normalisation import BatchStatisticsNorm
+
 Norm = Literal["batch", "group", "none"]
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class Network(nn.Module):
@@ -30,41 +33,6 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map inputs ``(n, ...)`` to outputs ``(n, outputs)``."""
         return self.head(self.features(x))  # type: ignore[no-any-return]
-
-
-class BatchStatisticsNorm(nn.Module):
-    r"""Batch normalisation by the statistics of the batch it sees, and no others.
-
-    .. math::
-
-        y = \gamma \, \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta,
-
-    with mean and (biased) variance of each channel over the batch and all pixels. There
-    are no running statistics, so training and prediction are the same function, and a
-    prediction depends on the other images of its batch: it is *transductive*.
-
-    It is written out by hand because under ``torch.func.vmap`` the built-in batch norm
-    gives a wrong second-order gradient without a warning.
-
-    Args:
-        channels: number of channels.
-        eps: added to the variance.
-
-    Reference:
-        Ioffe and Szegedy (2015), "Batch Normalization", Algorithm 1.
-    """
-
-    def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise images ``(n, channels, h, w)``."""
-        variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0, keepdim=True)
-        scale = torch.rsqrt(variance + self.eps) * self.weight.view(-1, 1, 1)
-        return (x - mean) * scale + self.bias.view(-1, 1, 1)
 
 
 def mlp(
@@ -141,7 +109,7 @@ def conv4(
     return initialise(model, generator)
 
 
-def initialise(model: Network, generator: torch.Generator | None) -> Network:
+def initialise(model: Model, generator: torch.Generator | None) -> Model:
     """Draw all weights and biases of ``model`` afresh from ``generator``, in place.
 
     The distribution is PyTorch's own for linear layers and convolutions, uniform in
