@@ -76,7 +76,7 @@ def fit_logistic(z: Array, y: Array, l2: float) -> tuple[Array, Array]:
     # scikit-learn minimises C * (sum of the losses) + |W|² / 2; of two classes it fits
     # their difference w alone, and W = (-w/2, w/2) has half the squared length of w
     strength = (1 if ways == 2 else 0.5) / (len(y) * l2)
-    fitted = LogisticRegression(C=strength, tol=1e-6, max_iter=5000).fit(z, y)
+    fitted = LogisticRegression(C=strength, solver="newton-cg", tol=1e-6, max_iter=1000).fit(z, y)
     if ways > 2:
         return fitted.coef_, fitted.intercept_
     half_w, half_b = fitted.coef_[0] / 2, fitted.intercept_[0] / 2

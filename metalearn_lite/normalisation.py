@@ -42,9 +42,10 @@ class BatchStatisticsNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise images ``(n, channels, h, w)``."""
-        variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0, keepdim=True)
+        centred = x - x.mean(dim=(0, 2, 3), keepdim=True)
+        variance = centred.square().mean(dim=(0, 2, 3), keepdim=True)
         scale = torch.rsqrt(variance + self.eps) * self.weight.view(-1, 1, 1)
-        return (x - mean) * scale + self.bias.view(-1, 1, 1)
+        return centred * scale + self.bias.view(-1, 1, 1)
 
 
 class FixedStatisticsNorm(nn.Module):

@@ -43,7 +43,7 @@ def pretrain(
     steps: int,
     generator: torch.Generator,
     batch: int = 64,
-    lr: float = 3e-3,
+    lr: float = 6e-3,
     augment: Augment | None = None,
     progress: bool = False,
 ) -> Network:
