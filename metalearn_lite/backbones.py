@@ -1,7 +1,7 @@
 """Networks trained by others on photographs, as feature extractors for small images.
 
 Nothing is downloaded unless asked for. torchvision keeps weights in the folder
-``checkpoints`` of ``torch.hub.get_dir()``; a file that is there is used without a network.
+``checkpoints`` of ``torch.hub.get_dir()``; a file that is there is used as it is.
 """
 
 import pickle
@@ -65,7 +65,7 @@ def resnet18(
     Args:
         ways: number of outputs of the new head.
         side: images are resized to this height and width.
-        download: fetch the weights (45 MB) if they are not in the cache. Needs a network.
+        download: fetch the weights (47 MB) if they are not in the cache. Needs a network.
         generator: draws the head; None uses PyTorch's global generator.
 
     Returns:

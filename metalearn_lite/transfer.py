@@ -166,10 +166,10 @@ def fine_tune(
 
         \mathcal{L}(\theta') + \lambda \lVert \theta' - \theta \rVert^2,
 
-    where θ is where that phase starts. This is L2-SP of Li et al. (2018), equation 2, with
-    the new head drawn towards its start as well. The penalty is taken by an implicit step,
-    ``θ' ← (θ' - lr ∇L + 2 lr λ θ) / (1 + 2 lr λ)``, which has the same resting points as an
-    explicit one and is stable for every λ.
+    where θ is where that phase starts. This is L2-SP of Li et al. (2018), but with the new
+    head drawn to its start, where they draw it to zero. The penalty is taken by an implicit
+    step, ``θ' ← (θ' - lr ∇L + 2 lr λ θ) / (1 + 2 lr λ)``, which has the same resting points
+    as an explicit one and is stable for every λ.
 
     Args:
         model: where to start from. Its head has to fit the labels: ``new_head`` makes one.
