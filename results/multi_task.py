@@ -1,0 +1,298 @@
+"""The long run behind the chapters on many tasks: everything they show, ten times over.
+
+    python results/multi_task.py [--draws 10] [--to results/multi_task.json]
+
+A draw is a split of the characters of the training scripts, a start of every network and an
+order of the examples, all from one seed. Whatever is compared shares its draw. Each draw is
+written as soon as it is done, and a run that was stopped goes on where it was. About half an
+hour on two cores.
+"""
+
+import argparse
+import json
+import math
+import platform
+import time
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+
+import torch
+
+import metalearn_lite
+from metalearn_lite.datasets import ClassImages, glyphs
+from metalearn_lite.evaluation import evaluate
+from metalearn_lite.factors import FACTORS, FactorTasks, factor_tasks, skill
+from metalearn_lite.gradient_surgery import gradient_cosine, mgda, pcgrad, task_gradients
+from metalearn_lite.joint_training import (
+    Balance,
+    by_gradnorm,
+    by_surgery,
+    by_uncertainty,
+    by_weights,
+    train_together,
+)
+from metalearn_lite.models import Network
+from metalearn_lite.multitask import MISSING, MultiTask, UncertaintyWeights, kinds
+from metalearn_lite.normalisation import fix_statistics
+from metalearn_lite.tasks import ImageTasks
+from metalearn_lite.transfer import as_predict, linear_probe, pretrain
+
+STEPS = 300
+WIDTH = 32
+FEW = (400, 2000)  # labelled images
+CANDIDATES = 16  # fixed weights that are tried
+TUNING_DRAWS = (1000, 1001)  # apart from the draws that are reported
+EPISODES = 24
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def parameters(names: tuple[str, ...], width: int, tasks: FactorTasks) -> int:
+    return sum(p.numel() for p in tasks.network(names, width=width).parameters())
+
+
+def equal_width(tasks: FactorTasks) -> int:
+    """Return the largest width at which one network a task has the weights of the shared one."""
+    budget = parameters((), WIDTH, tasks)
+    fits = [w for w in range(1, WIDTH) if sum(parameters((n,), w, tasks) for n in FACTORS) < budget]
+    return fits[-1]
+
+
+def run(
+    tasks: FactorTasks,
+    seed: int,
+    names: tuple[str, ...] = FACTORS,
+    *,
+    steps: int = STEPS,
+    width: int = WIDTH,
+    units: float = 1.0,
+    balance: Balance | None = None,
+    part: str = "test",
+    watch: object = None,
+) -> tuple[MultiTask, dict[str, float]]:
+    """Train on ``names`` and score; ``units`` multiplies the rotation, which is standardised."""
+    x, targets = tasks.train
+    model = train_together(
+        tasks.network(names, width=width, generator=seeded(seed)),
+        x,
+        targets | {"rotation": units * targets["rotation"]},
+        steps=steps,
+        generator=seeded(seed),
+        balance=balance,
+        watch=watch,
+    )
+    x, targets = getattr(tasks, part)
+    return model, skill(model, x, targets | {"rotation": units * targets["rotation"]})
+
+
+def alone(tasks: FactorTasks, seed: int, **options: object) -> dict[str, float]:
+    """One network a task."""
+    return {n: run(tasks, seed, (n,), **options)[1][n] for n in FACTORS}
+
+
+def few_labels(tasks: FactorTasks, seed: int, labelled: int) -> dict[str, dict[str, float]]:
+    """Train on few images, with and without early stopping on 300 validation images."""
+    rows = torch.randperm(len(tasks.train[0]), generator=seeded(seed))[:labelled]
+    x, targets = tasks.train[0][rows], {n: v[rows] for n, v in tasks.train[1].items()}
+    looks = torch.randperm(len(tasks.validation[0]), generator=seeded(seed))[:300]
+    look = tasks.validation[0][looks], {n: v[looks] for n, v in tasks.validation[1].items()}
+    steps = 150 if labelled <= 400 else STEPS
+    found: dict[str, dict[str, float]] = {}
+
+    def train(names: tuple[str, ...], validation: object) -> dict[str, float]:
+        start = tasks.network(names, generator=seeded(seed))
+        model = train_together(
+            start,
+            x,
+            targets,
+            steps=steps,
+            generator=seeded(seed),
+            validation=validation,
+            every=10,
+            lr=3e-3,
+        )
+        return skill(model, *tasks.test)
+
+    for stopped, validation in (("", None), (" stopped", look)):
+        found[f"shared{stopped}"] = train(FACTORS, validation)
+        found[f"alone{stopped}"] = {n: train((n,), validation)[n] for n in FACTORS}
+    return found
+
+
+def one_is_scarce(tasks: FactorTasks, seed: int, labelled: int) -> dict[str, dict[str, float]]:
+    """Few labels of one task, all labels of the others; early stopping on the one."""
+    x, targets = tasks.train
+    looks = torch.randperm(len(tasks.validation[0]), generator=seeded(seed))[:300]
+    rows = torch.randperm(len(x), generator=seeded(seed))
+    helped, unaided = {}, {}
+    for name in FACTORS:
+        known = targets[name][rows[:labelled]]
+        look = tasks.validation[0][looks], {name: tasks.validation[1][name][looks]}
+        # each step sees 64 images with this label and 64 without
+        repeated = rows[:labelled].repeat(math.ceil(len(x) / labelled))[: len(x)]
+        both = torch.cat([repeated, rows])
+        hidden = {n: v[both] for n, v in targets.items()}
+        hidden[name] = hidden[name].clone()
+        hidden[name][len(repeated) :] = torch.nan if known.is_floating_point() else MISSING
+        options = {"steps": STEPS, "validation": look, "every": 10, "lr": 3e-3}
+        model = train_together(
+            tasks.network(generator=seeded(seed)),
+            x[both],
+            hidden,
+            generator=seeded(seed),
+            batch=128,
+            **options,
+        )
+        helped[name] = skill(model, *tasks.test)[name]
+        model = train_together(
+            tasks.network((name,), generator=seeded(seed)),
+            x[rows[:labelled]],
+            {name: known},
+            generator=seeded(seed),
+            **options,
+        )
+        unaided[name] = skill(model, *tasks.test)[name]
+    return {"helped": helped, "unaided": unaided}
+
+
+def tune_weights(train: ClassImages) -> dict[str, float]:
+    """Try fixed weights at random, from 1/5 to 5 each, and keep the best on validation."""
+    exponents = 2 * torch.rand(CANDIDATES, len(FACTORS), generator=seeded(0)) - 1
+    exponents[0] = 0  # equal weights are among them
+    found = []
+    for row in exponents:
+        weights = dict(zip(FACTORS, (5.0**row).tolist(), strict=True))
+        scores = []
+        for draw in TUNING_DRAWS:
+            tasks = factor_tasks(train, generator=seeded(draw))
+            scores += run(tasks, draw, balance=by_weights(weights), part="validation")[1].values()
+        found.append((sum(scores) / len(scores), weights))
+        print(f"tuning {found[-1][0]:.4f}", flush=True)
+    return max(found, key=lambda entry: entry[0])[1]
+
+
+def cosines(tasks: FactorTasks, seed: int) -> tuple[MultiTask, dict[str, float], dict[str, object]]:
+    """Train with equal weights; every tenth step take the cosines, by layer and in all."""
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def watch(step: int, model: MultiTask, losses: dict[str, torch.Tensor]) -> None:
+        if step % 10:
+            return
+        layers = {"all": list(model.trunk.parameters())}
+        layers |= {n: [p] for n, p in model.trunk.named_parameters() if p.ndim > 1}
+        seen.append({n: gradient_cosine(task_gradients(losses, p)) for n, p in layers.items()})
+
+    model, scores = run(tasks, seed, watch=watch)
+    pairs = torch.triu_indices(len(FACTORS), len(FACTORS), 1)
+    found: dict[str, object] = {}
+    for layer in seen[0]:
+        values = torch.stack([step[layer][pairs[0], pairs[1]] for step in seen])  # (steps, pairs)
+        found[layer] = {
+            "conflicting": (values < 0).double().mean().item(),
+            "mean": [round(v, 5) for v in values.mean(0).tolist()],
+        }
+    return model, scores, found
+
+
+def new_script(trunk: torch.nn.Module, test: ClassImages) -> dict[str, list[float]]:
+    """Probe a trunk on five characters of unseen scripts, on the episodes of every chapter."""
+
+    def probe(model: Network, x: torch.Tensor, y: torch.Tensor) -> Network:
+        return linear_probe(fix_statistics(model, x), x, y)
+
+    model = Network(trunk, torch.nn.Linear(WIDTH, 5))
+    scores = {}
+    for shots in (1, 5):
+        tasks = ImageTasks(test, ways=5, shots=shots, queries=15)
+        found = evaluate(model, as_predict(probe), tasks, episodes=EPISODES, generator=seeded(1))
+        scores[str(shots)] = [round(v, 5) for v in found.values.tolist()]
+    return scores
+
+
+def draw_results(draw: int, weights: dict[str, float]) -> dict[str, object]:
+    """Everything for one draw."""
+    train, _, test = glyphs().split_groups()
+    tasks = factor_tasks(train, generator=seeded(draw))
+    shared, equal, angles = cosines(tasks, draw)
+    result: dict[str, object] = {"shared": equal, "cosines": angles}
+    starts = {"all tasks": shared.trunk}
+    result["alone"] = {}
+    for name in FACTORS:
+        model, scores = run(tasks, draw, (name,))
+        result["alone"][name] = scores[name]  # type: ignore[index]
+        starts[name] = model.trunk
+    result["equal parameters"] = alone(tasks, draw, width=equal_width(tasks))
+    result["equal cost"] = alone(tasks, draw, steps=STEPS // len(FACTORS))
+    result["pairs"] = {f"{a} {b}": run(tasks, draw, (a, b))[1] for a, b in combinations(FACTORS, 2)}
+    result["few"] = {str(n): few_labels(tasks, draw, n) for n in FEW}
+    result["scarce"] = one_is_scarce(tasks, draw, 400)
+    degrees = tasks.moments["rotation"][1]
+    for unit, units in (
+        ("standard", 1.0),
+        ("degrees", degrees),
+        ("radians", math.radians(degrees)),
+    ):
+        balances = {
+            "equal": None,
+            "uncertainty": by_uncertainty(UncertaintyWeights(kinds(tasks.train[1]))),
+            "gradnorm": by_gradnorm(dict.fromkeys(FACTORS, 1.0)),
+        }
+        for name, balance in balances.items():
+            result[f"{unit} {name}"] = run(tasks, draw, units=units, balance=balance)[1]
+    surgeries = {"pcgrad": partial(pcgrad, generator=seeded(draw)), "mgda": mgda}
+    result["tuned"] = run(tasks, draw, balance=by_weights(weights))[1]
+    for name, combine in surgeries.items():
+        result[name] = run(tasks, draw, balance=by_surgery(combine))[1]
+    classes = tasks.train[0].unflatten(0, (-1, 20))
+    labels = torch.arange(len(classes)).repeat_interleave(20)
+    start = Network(
+        tasks.network(generator=seeded(draw)).trunk, torch.nn.Linear(WIDTH, len(classes))
+    )
+    named = pretrain(start, tasks.train[0], labels, steps=STEPS, generator=seeded(draw))
+    starts["characters"] = named.features
+    starts["untrained"] = tasks.network(generator=seeded(draw)).trunk
+    result["new script"] = {name: new_script(trunk, test) for name, trunk in starts.items()}
+    return result
+
+
+def rounded(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: rounded(entry) for key, entry in value.items()}
+    return round(value, 5) if isinstance(value, float) else value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--to", type=Path, default=Path(__file__).with_suffix(".json"))
+    options = parser.parse_args()
+    torch.set_num_threads(2)
+    ledger = json.loads(options.to.read_text()) if options.to.exists() else {}
+    if not ledger:
+        train, _, _ = glyphs().split_groups()
+        ledger = {
+            "command": "python results/multi_task.py",
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "metalearn_lite": metalearn_lite.__version__,
+            },
+            "steps": STEPS,
+            "width": WIDTH,
+            "tuned weights": rounded(tune_weights(train)),
+            "draws": {},
+        }
+    for draw in range(options.draws):
+        if str(draw) in ledger["draws"]:
+            continue
+        start = time.monotonic()
+        ledger["draws"][str(draw)] = rounded(draw_results(draw, ledger["tuned weights"]))
+        options.to.write_text(json.dumps(ledger, indent=1) + "\n")
+        print(f"draw {draw}: {time.monotonic() - start:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
