@@ -86,7 +86,7 @@ def factor_tasks(
             "expected at least one for each and one to train on"
         )
     order = torch.randperm(len(images), generator=generator)
-    parts = [images.select(o.tolist()) for o in order.split([left, validation, test])]
+    parts = [images.select(o.tolist()) for o in torch.split(order, [left, validation, test])]
     moments = factor_moments(parts[0], names)
     train, held_out, exam = (
         (part.flatten()[0], factor_targets(part, names, moments=moments)) for part in parts
@@ -137,7 +137,7 @@ def factor_moments(images: ClassImages, names: Sequence[str]) -> dict[str, tuple
 
 
 def skill(
-    model: MultiTask, x: Tensor, targets: Mapping[str, Tensor], *, batch: int = 512
+    model: MultiTask, x: Tensor, targets: Mapping[str, Tensor], *, batch: int = 128
 ) -> dict[str, float]:
     r"""Score each task by the share of the loss of guessing that the network removes.
 
@@ -154,8 +154,8 @@ def skill(
     Args:
         model: the network; with batch statistics, those of each ``batch``.
         x: inputs, ``(n, ...)``.
-        targets: as for ``task_losses``; those of tasks without a head are left out.
-        batch: inputs in one pass.
+        targets: as for ``task_losses``; a task without a head or without targets is left out.
+        batch: inputs in one pass; many small passes stay in the cache and are faster.
 
     Returns:
         The skill of each task; NaN for one whose labels are all alike.
@@ -163,7 +163,7 @@ def skill(
     targets = {name: values for name, values in targets.items() if name in model.heads}
     with torch.no_grad():
         parts = [model(part) for part in torch.split(x, batch)]
-        outputs = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        outputs = {name: torch.cat([part[name] for part in parts]) for name in targets}
         guesses = {name: _guess(targets[name], outputs[name]) for name in targets}
         losses, floor = task_losses(outputs, targets), task_losses(guesses, targets)
     return {

@@ -154,7 +154,7 @@ def mgda(gradients: Gradients) -> Tensor:
     return mgda_weights(rows).to(rows) @ rows
 
 
-def mgda_weights(gradients: Gradients, *, iterations: int = 1000, tol: float = 1e-12) -> Tensor:
+def mgda_weights(gradients: Gradients, *, iterations: int = 10_000, tol: float = 1e-12) -> Tensor:
     """Find the weights α of ``mgda``: two tasks in closed form, more by ``frank_wolfe``.
 
     Args:
@@ -173,7 +173,7 @@ def mgda_weights(gradients: Gradients, *, iterations: int = 1000, tol: float = 1
     return frank_wolfe(inner, iterations=iterations, tol=tol)
 
 
-def frank_wolfe(inner: Tensor, *, iterations: int = 1000, tol: float = 1e-12) -> Tensor:
+def frank_wolfe(inner: Tensor, *, iterations: int = 10_000, tol: float = 1e-12) -> Tensor:
     """Minimise αᵀMα over weights that are 0 or more and of sum 1.
 
     Each step moves weight from the worst task that has some to the best, as much as is

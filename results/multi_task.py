@@ -1,6 +1,6 @@
 """The long run behind the chapters on many tasks: everything they show, ten times over.
 
-    python results/multi_task.py [--draws 10] [--to results/multi_task.json]
+    python results/multi_task.py [--draws 0 1 2 ...] [--threads 2] [--to FILE]
 
 A draw is a split of the characters of the training scripts, a start of every network and an
 order of the examples, all from one seed. Whatever is compared shares its draw. Each draw is
@@ -41,7 +41,7 @@ from metalearn_lite.transfer import as_predict, linear_probe, pretrain
 STEPS = 300
 WIDTH = 32
 FEW = (400, 2000)  # labelled images
-CANDIDATES = 16  # fixed weights that are tried
+CANDIDATES = 16  # fixed weights that are tried, in each of two rounds
 TUNING_DRAWS = (1000, 1001)  # apart from the draws that are reported
 EPISODES = 24
 
@@ -99,7 +99,6 @@ def few_labels(tasks: FactorTasks, seed: int, labelled: int) -> dict[str, dict[s
     x, targets = tasks.train[0][rows], {n: v[rows] for n, v in tasks.train[1].items()}
     looks = torch.randperm(len(tasks.validation[0]), generator=seeded(seed))[:300]
     look = tasks.validation[0][looks], {n: v[looks] for n, v in tasks.validation[1].items()}
-    steps = 150 if labelled <= 400 else STEPS
     found: dict[str, dict[str, float]] = {}
 
     def train(names: tuple[str, ...], validation: object) -> dict[str, float]:
@@ -108,7 +107,7 @@ def few_labels(tasks: FactorTasks, seed: int, labelled: int) -> dict[str, dict[s
             start,
             x,
             targets,
-            steps=steps,
+            steps=STEPS // 2,
             generator=seeded(seed),
             validation=validation,
             every=10,
@@ -159,19 +158,28 @@ def one_is_scarce(tasks: FactorTasks, seed: int, labelled: int) -> dict[str, dic
 
 
 def tune_weights(train: ClassImages) -> dict[str, float]:
-    """Try fixed weights at random, from 1/5 to 5 each, and keep the best on validation."""
-    exponents = 2 * torch.rand(CANDIDATES, len(FACTORS), generator=seeded(0)) - 1
-    exponents[0] = 0  # equal weights are among them
-    found = []
-    for row in exponents:
-        weights = dict(zip(FACTORS, (5.0**row).tolist(), strict=True))
-        scores = []
-        for draw in TUNING_DRAWS:
-            tasks = factor_tasks(train, generator=seeded(draw))
-            scores += run(tasks, draw, balance=by_weights(weights), part="validation")[1].values()
-        found.append((sum(scores) / len(scores), weights))
-        print(f"tuning {found[-1][0]:.4f}", flush=True)
-    return max(found, key=lambda entry: entry[0])[1]
+    """Try fixed weights at random, and keep what is best on validation characters.
+
+    The first round tries weights from 1/5 to 5, equal ones among them; the second multiplies
+    the best of the first by 1/2 to 2.
+    """
+    best, found = (-math.inf, dict.fromkeys(FACTORS, 1.0)), []
+    for spread, seed in ((5.0, 0), (2.0, 1)):
+        exponents = 2 * torch.rand(CANDIDATES, len(FACTORS), generator=seeded(seed)) - 1
+        exponents[0] = 0
+        centre = best[1]
+        for row in exponents:
+            weights = {n: centre[n] * spread**e for n, e in zip(FACTORS, row.tolist(), strict=True)}
+            scores: list[float] = []
+            for draw in TUNING_DRAWS:
+                tasks = factor_tasks(train, generator=seeded(draw))
+                scores += run(tasks, draw, balance=by_weights(weights), part="validation")[
+                    1
+                ].values()
+            found.append(sum(scores) / len(scores))
+            best = max(best, (found[-1], weights), key=lambda entry: entry[0])
+        print(f"tuning: best {best[0]:.4f}, equal weights {found[0]:.4f}", flush=True)
+    return best[1]
 
 
 def cosines(tasks: FactorTasks, seed: int) -> tuple[MultiTask, dict[str, float], dict[str, object]]:
@@ -264,34 +272,49 @@ def rounded(value: object) -> object:
     return round(value, 5) if isinstance(value, float) else value
 
 
+def new_ledger() -> dict[str, object]:
+    train, _, _ = glyphs().split_groups()
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "metalearn_lite": metalearn_lite.__version__,
+    }
+    return {
+        "command": "python results/multi_task.py",
+        "versions": versions,
+        "steps": STEPS,
+        "width": WIDTH,
+        "episodes": EPISODES,
+        "tuned weights": rounded(tune_weights(train)),
+        "draws": {},
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--draws", type=int, nargs="+", default=range(10))
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--to", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
-    torch.set_num_threads(2)
-    ledger = json.loads(options.to.read_text()) if options.to.exists() else {}
-    if not ledger:
-        train, _, _ = glyphs().split_groups()
-        ledger = {
-            "command": "python results/multi_task.py",
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "metalearn_lite": metalearn_lite.__version__,
-            },
-            "steps": STEPS,
-            "width": WIDTH,
-            "tuned weights": rounded(tune_weights(train)),
-            "draws": {},
-        }
-    for draw in range(options.draws):
+    torch.set_num_threads(options.threads)
+    if not options.to.exists():
+        write(options.to, new_ledger())
+    for draw in options.draws:
+        ledger = json.loads(options.to.read_text())
         if str(draw) in ledger["draws"]:
             continue
         start = time.monotonic()
-        ledger["draws"][str(draw)] = rounded(draw_results(draw, ledger["tuned weights"]))
-        options.to.write_text(json.dumps(ledger, indent=1) + "\n")
+        result = rounded(draw_results(draw, ledger["tuned weights"]))
+        ledger = json.loads(options.to.read_text())  # another process may have written too
+        ledger["draws"][str(draw)] = result
+        write(options.to, ledger)
         print(f"draw {draw}: {time.monotonic() - start:.0f} s", flush=True)
+
+
+def write(path: Path, ledger: dict[str, object]) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(ledger, indent=1) + "\n")
+    part.replace(path)
 
 
 if __name__ == "__main__":
