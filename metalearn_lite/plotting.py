@@ -5,7 +5,7 @@ The colours are those of Okabe and Ito (2008), which readers with any of the com
 of colour blindness can tell apart, and two greys.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -83,14 +83,7 @@ def score_bars(ax: Axes, scores: Mapping[str, Scores], *, chance: float | None =
         chance: accuracy of guessing, drawn as a dotted line.
     """
     for position, (name, score) in enumerate(scores.items()):
-        ax.errorbar(
-            100 * score.mean,
-            -position,
-            xerr=100 * score.half_width,
-            fmt="o",
-            capsize=4,
-            color=COLOURS.get(name, "black"),
-        )
+        _point(ax, score, -position, colour=COLOURS.get(name, "black"))
     ax.set_yticks([-i for i in range(len(scores))], list(scores))
     ax.set_ylim(-len(scores) + 0.5, 0.5)
     if chance is not None:
@@ -102,8 +95,41 @@ def score_bars(ax: Axes, scores: Mapping[str, Scores], *, chance: float | None =
     return ax
 
 
+def intervals(
+    ax: Axes,
+    scores: Mapping[str, Scores],
+    *,
+    label: str,
+    colour: str,
+    marker: str = "o",
+    shift: float = 0.0,
+) -> Axes:
+    """Draw points with their 95 % intervals in percent, one name a line; call it once a group.
+
+    Args:
+        ax: where to draw.
+        scores: the name of the line to its score; the first stands on top.
+        label: the group, for the legend.
+        colour: of the group.
+        marker: of the group, so that groups can be told apart without colour.
+        shift: lines upwards, so that groups do not cover each other.
+    """
+    for position, score in enumerate(scores.values()):
+        legend = label if position == 0 else None
+        _point(ax, score, shift - position, colour=colour, marker=marker, label=legend)
+    ax.set_yticks([-i for i in range(len(scores))], list(scores))
+    return ax
+
+
 def band(
-    ax: Axes, x: Sequence[float], scores: Sequence[Scores], *, label: str, scale: float = 1
+    ax: Axes,
+    x: Sequence[float],
+    scores: Sequence[Scores],
+    *,
+    label: str,
+    scale: float = 1,
+    colour: str | None = None,
+    line: str = "-",
 ) -> Axes:
     """Draw a curve of means with its 95 % band.
 
@@ -113,10 +139,71 @@ def band(
         scores: what to draw.
         label: the method's name, for its colour and for the legend.
         scale: 100 to draw accuracies in percent.
+        colour: for a label that has none.
+        line: matplotlib's style of the line.
     """
     mean = [scale * s.mean for s in scores]
     low = [scale * (s.mean - s.half_width) for s in scores]
     high = [scale * (s.mean + s.half_width) for s in scores]
-    (line,) = ax.plot(x, mean, label=label, color=COLOURS.get(label))
-    ax.fill_between(x, low, high, alpha=0.2, linewidth=0, color=line.get_color())
+    (curve,) = ax.plot(x, mean, line, label=label, color=colour or COLOURS.get(label))
+    ax.fill_between(x, low, high, alpha=0.2, linewidth=0, color=curve.get_color())
     return ax
+
+
+def matrix(
+    ax: Axes,
+    values: Mapping[tuple[str, str], float],
+    names: Sequence[str],
+    *,
+    limit: float,
+    digits: int = 1,
+    bold: Collection[tuple[str, str]] = (),
+) -> Axes:
+    """Draw numbers for pairs of names as a coloured table, rows first.
+
+    Args:
+        ax: where to draw.
+        values: a number for some pairs ``(row, column)``; the others stay empty.
+        names: of the rows and, in the same order, of the columns.
+        limit: the number, and its negative, with the strongest colour.
+        digits: after the point.
+        bold: pairs to emphasise.
+    """
+    table = [[values.get((row, column), float("nan")) for column in names] for row in names]
+    ax.imshow(table, cmap="PuOr", vmin=-limit, vmax=limit)
+    for (row, column), value in values.items():
+        strong = abs(value) > 0.6 * limit
+        ax.text(
+            names.index(column),
+            names.index(row),
+            f"{value:+.{digits}f}",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if strong else "black",
+            weight="bold" if (row, column) in bold else "normal",
+        )
+    ax.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    ax.set_yticks(range(len(names)), names)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def _point(
+    ax: Axes,
+    score: Scores,
+    height: float,
+    *,
+    colour: str,
+    marker: str = "o",
+    label: str | None = None,
+) -> None:
+    ax.errorbar(
+        100 * score.mean,
+        height,
+        xerr=100 * score.half_width,
+        fmt=marker,
+        capsize=4,
+        color=colour,
+        label=label,
+    )

@@ -51,3 +51,21 @@ def test_a_band_has_a_line_and_an_area(ax):
     plotting.band(ax, [1, 2], [Scores.of([1.0, 2.0]), Scores.of([2.0, 3.0])], label="MAML")
     assert ax.lines[0].get_ydata().tolist() == [1.5, 2.5]
     assert len(ax.collections) == 1
+
+
+def test_groups_of_intervals_stand_beside_each_other(ax):
+    scores = {"script": Scores.of([0.1, 0.2]), "scale": Scores.of([0.3, 0.5])}
+    plotting.intervals(ax, scores, label="one", colour="black", shift=0.2)
+    plotting.intervals(ax, scores, label="two", colour="red", marker="s", shift=-0.2)
+    points = [c for c in ax.containers]
+    assert [p[0].get_ydata()[0] for p in points] == pytest.approx([0.2, -0.8, -0.2, -1.2])
+    assert [p[0].get_xdata()[0] for p in points] == pytest.approx([15, 40, 15, 40])
+    assert ax.get_legend_handles_labels()[1] == ["one", "two"]
+
+
+def test_a_matrix_leaves_out_pairs_without_a_value(ax):
+    values = {("a", "b"): 1.25, ("b", "a"): -3.0}
+    plotting.matrix(ax, values, ["a", "b"], limit=3, bold=[("b", "a")])
+    assert [t.get_text() for t in ax.texts] == ["+1.2", "-3.0"]
+    assert [t.get_weight() for t in ax.texts] == ["normal", "bold"]
+    assert ax.texts[1].get_position() == (0, 1)  # row b, column a

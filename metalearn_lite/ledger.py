@@ -1,0 +1,83 @@
+"""Read what a long run has measured: one entry a draw, so that differences can be paired.
+
+A recipe in ``results/`` writes a ledger, a JSON file beside it, with how it was made
+(command, versions, settings) and, for each draw (a seed of everything random), its numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metalearn_lite.evaluation import Scores, paired_difference
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Numbers of several draws, found by paths such as ``"few/400/shared"``.
+
+    Attributes:
+        draws: for each draw its numbers, in nested mappings.
+        about: the command that made them, versions and settings.
+    """
+
+    draws: Sequence[Mapping[str, Any]]
+    about: Mapping[str, Any]
+
+    def entries(self, path: str) -> list[Any]:
+        """Return what stands under ``path`` in each draw.
+
+        Raises:
+            ValueError: if a draw has no such entry.
+        """
+        found: list[Any] = list(self.draws)
+        for key in path.split("/"):
+            missing = [
+                entry for entry in found if not isinstance(entry, Mapping) or key not in entry
+            ]
+            if missing:
+                known = sorted(missing[0]) if isinstance(missing[0], Mapping) else "no names"
+                raise ValueError(f"got path {path!r}: found no {key!r}, expected one of {known}")
+            found = [entry[key] for entry in found]
+        return found
+
+    def scores(self, path: str) -> Scores:
+        """Summarise the numbers under ``path``, one a draw, with their 95 % interval.
+
+        Of several numbers under a name, in a mapping or a list, the mean is taken.
+        """
+        return Scores.of([_mean(entry) for entry in self.entries(path)])
+
+    def difference(self, path: str, other: str) -> Scores:
+        """Summarise ``path`` minus ``other``, paired by draw."""
+        return paired_difference(self.scores(path), self.scores(other))
+
+
+def read_ledger(path: Path | str) -> Ledger:
+    """Read a ledger.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if the file is not a ledger.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        content = json.loads(text)
+        draws = content.pop("draws")
+        return Ledger([draws[key] for key in sorted(draws, key=int)], content)
+    except (json.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is not a ledger ({error!r}): expected a JSON object with 'draws', from number "
+            "to results; the recipe beside it makes it anew"
+        ) from error
+
+
+def _mean(entry: Any) -> float:
+    if isinstance(entry, Mapping):
+        return _mean(list(entry.values()))
+    if isinstance(entry, list):
+        return sum(_mean(part) for part in entry) / len(entry)
+    return float(entry)

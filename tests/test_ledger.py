@@ -1,0 +1,45 @@
+import json
+
+import pytest
+
+from metalearn_lite.ledger import Ledger, read_ledger
+
+DRAWS = [{"a": {"x": 1.0, "y": 3.0}, "b": [0.0, 1.0]}, {"a": {"x": 2.0, "y": 6.0}, "b": [2.0, 3.0]}]
+
+
+def test_scores_are_over_draws_and_groups_count_by_their_mean():
+    ledger = Ledger(DRAWS, {})
+    assert ledger.scores("a/x").values.tolist() == [1, 2]
+    assert ledger.scores("a").values.tolist() == [2, 4]
+    assert ledger.scores("b").mean == 1.5
+    assert ledger.entries("b") == [[0, 1], [2, 3]]
+
+
+def test_differences_are_paired_by_draw():
+    difference = Ledger(DRAWS, {}).difference("a/y", "a/x")
+    assert difference.values.tolist() == [2, 4]
+    assert difference.half_width < Ledger(DRAWS, {}).scores("a/y").half_width
+
+
+@pytest.mark.parametrize("path", ["c", "a/z", "b/x", ""])
+def test_an_unknown_path_says_what_there_is(path):
+    with pytest.raises(ValueError, match="found no"):
+        Ledger(DRAWS, {}).scores(path)
+
+
+def test_a_ledger_is_read_in_the_order_of_its_draws(tmp_path):
+    file = tmp_path / "ledger.json"
+    file.write_text(json.dumps({"steps": 3, "draws": {"10": {"a": 3}, "2": {"a": 1}}}))
+    ledger = read_ledger(file)
+    assert ledger.scores("a").values.tolist() == [1, 3]
+    assert ledger.about == {"steps": 3}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"draws": 3}', '{"draws": {"first": {}}}'])
+def test_what_is_no_ledger_raises(tmp_path, text):
+    file = tmp_path / "ledger.json"
+    file.write_text(text)
+    with pytest.raises(ValueError, match="is not a ledger"):
+        read_ledger(file)
+    with pytest.raises(FileNotFoundError):
+        read_ledger(tmp_path / "none.json")
