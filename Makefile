@@ -11,7 +11,8 @@ endif
 RUN := $(BIN)/python
 INSTALLED := .venv/installed
 
-.PHONY: book test quick lint types chapters-check pages chapters bench requirements wheel clean
+.PHONY: book test quick lint types chapters-check pages chapters bench results requirements wheel \
+  clean
 
 book: $(INSTALLED)
 	$(RUN) tools/build_book.py
@@ -40,6 +41,10 @@ chapters: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(RUN) benchmarks/sampling.py
+	$(RUN) benchmarks/task_gradients.py
+
+results: $(INSTALLED)
+	$(RUN) results/multi_task.py
 
 requirements: $(INSTALLED)
 	$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --upgrade \

@@ -4,8 +4,8 @@
 
 A draw is a split of the characters of the training scripts, a start of every network and an
 order of the examples, all from one seed. Whatever is compared shares its draw. Each draw is
-written as soon as it is done, and a run that was stopped goes on where it was. About half an
-hour on two cores.
+written as soon as it is done, and a run that was stopped goes on where it was. About
+forty-five minutes on two cores.
 """
 
 import argparse
@@ -40,6 +40,7 @@ from metalearn_lite.transfer import as_predict, linear_probe, pretrain
 
 STEPS = 300
 WIDTH = 32
+OTHER_WIDTHS = (16, 64)  # to tell a lack of room from a conflict
 FEW = (400, 2000)  # labelled images
 CANDIDATES = 16  # fixed weights that are tried, in each of two rounds
 TUNING_DRAWS = (1000, 1001)  # apart from the draws that are reported
@@ -66,7 +67,7 @@ def run(
     seed: int,
     names: tuple[str, ...] = FACTORS,
     *,
-    steps: int = STEPS,
+    steps: int | None = None,
     width: int = WIDTH,
     units: float = 1.0,
     balance: Balance | None = None,
@@ -79,7 +80,7 @@ def run(
         tasks.network(names, width=width, generator=seeded(seed)),
         x,
         targets | {"rotation": units * targets["rotation"]},
-        steps=steps,
+        steps=STEPS if steps is None else steps,
         generator=seeded(seed),
         balance=balance,
         watch=watch,
@@ -182,6 +183,17 @@ def tune_weights(train: ClassImages) -> dict[str, float]:
     return best[1]
 
 
+def by_width(tasks: FactorTasks, seed: int) -> dict[str, dict[str, dict[str, float]]]:
+    """One shared network and one a task, narrower and wider than elsewhere."""
+    return {
+        str(width): {
+            "shared": run(tasks, seed, width=width)[1],
+            "alone": alone(tasks, seed, width=width),
+        }
+        for width in OTHER_WIDTHS
+    }
+
+
 def cosines(tasks: FactorTasks, seed: int) -> tuple[MultiTask, dict[str, float], dict[str, object]]:
     """Train with equal weights; every tenth step take the cosines, by layer and in all."""
     seen: list[dict[str, torch.Tensor]] = []
@@ -235,6 +247,7 @@ def draw_results(draw: int, weights: dict[str, float]) -> dict[str, object]:
     result["equal parameters"] = alone(tasks, draw, width=equal_width(tasks))
     result["equal cost"] = alone(tasks, draw, steps=STEPS // len(FACTORS))
     result["pairs"] = {f"{a} {b}": run(tasks, draw, (a, b))[1] for a, b in combinations(FACTORS, 2)}
+    result["widths"] = by_width(tasks, draw)
     result["few"] = {str(n): few_labels(tasks, draw, n) for n in FEW}
     result["scarce"] = one_is_scarce(tasks, draw, 400)
     degrees = tasks.moments["rotation"][1]

@@ -1,8 +1,8 @@
 """Execute the chapters that changed and build the book into _build/html.
 
-A chapter is executed again when its code changed, and every chapter when the package or
-the pinned versions did: the outputs kept from the last build then no longer tell what the
-code does.
+A chapter is executed again when its code changed, and every chapter when the package, a
+ledger in results/ or the pinned versions did: the outputs kept from the last build then no
+longer tell what the code does.
 """
 
 import hashlib
@@ -33,7 +33,8 @@ main()
 def fingerprint() -> str:
     digest = hashlib.sha256(sys.version.encode())
     sources = [p for p in (ROOT / "metalearn_lite").rglob("*") if p.suffix != ".pyc"]
-    for path in sorted([*sources, ROOT / "requirements.txt"]):
+    ledgers = (ROOT / "results").glob("*.json")
+    for path in sorted([*sources, *ledgers, ROOT / "requirements.txt"]):
         if path.is_file():
             digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
     return digest.hexdigest()
