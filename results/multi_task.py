@@ -33,7 +33,13 @@ from metalearn_lite.joint_training import (
     train_together,
 )
 from metalearn_lite.models import Network
-from metalearn_lite.multitask import MISSING, MultiTask, UncertaintyWeights, kinds
+from metalearn_lite.multitask import (
+    MISSING,
+    MultiTask,
+    UncertaintyWeights,
+    kinds,
+    task_losses,
+)
 from metalearn_lite.normalisation import fix_statistics
 from metalearn_lite.tasks import ImageTasks
 from metalearn_lite.transfer import as_predict, linear_probe, pretrain
@@ -217,6 +223,27 @@ def cosines(tasks: FactorTasks, seed: int) -> tuple[MultiTask, dict[str, float],
     return model, scores, found
 
 
+def exact_cosines(tasks: FactorTasks, seed: int) -> dict[str, list[float]]:
+    """Train as before; at four moments take the gradients over all training images."""
+    x, targets = tasks.train
+    pairs = torch.triu_indices(len(FACTORS), len(FACTORS), 1)
+    found: dict[str, list[float]] = {}
+
+    def watch(step: int, model: MultiTask, losses: dict[str, torch.Tensor]) -> None:
+        if step not in {int(share * STEPS) for share in (0, 0.1, 0.4)} | {STEPS - 1}:
+            return
+        total: dict[str, torch.Tensor] = {}
+        for rows in torch.arange(len(x)).chunk(5):  # bounds the memory
+            part = task_losses(model(x[rows]), {n: t[rows] for n, t in targets.items()})
+            for name, g in task_gradients(part, model.trunk.parameters()).items():
+                total[name] = total[name] + g if name in total else g
+        cosine = gradient_cosine(total)[pairs[0], pairs[1]]
+        found[f"{(step + 1) / STEPS:.1f}"] = [round(v, 5) for v in cosine.tolist()]
+
+    run(tasks, seed, watch=watch)
+    return found
+
+
 def new_script(trunk: torch.nn.Module, test: ClassImages) -> dict[str, list[float]]:
     """Probe a trunk on five characters of unseen scripts, on the episodes of every chapter."""
 
@@ -239,6 +266,7 @@ def draw_results(draw: int, weights: dict[str, float]) -> dict[str, object]:
     shared, equal, angles = cosines(tasks, draw)
     result: dict[str, object] = {"shared": equal, "cosines": angles}
     starts = {"all tasks": shared.trunk}
+    result["exact cosines"] = exact_cosines(tasks, draw)
     result["alone"] = {}
     for name in FACTORS:
         model, scores = run(tasks, draw, (name,))
