@@ -147,8 +147,10 @@ def mgda(gradients: Gradients) -> Tensor:
         d, ``(p,)``. It is a mean, so about a tasks-th as long as the sum.
 
     Reference:
-        Désidéri (2012); Sener and Koltun (2018), "Multi-task learning as multi-objective
-        optimization", algorithms 1 and 2.
+        Désidéri (2012), "Multiple-gradient descent algorithm (MGDA) for multiobjective
+        optimization"; Sener and Koltun (2018), "Multi-task learning as multi-objective
+        optimization", algorithm 1 for two tasks. For more they take the plain steps of Frank
+        and Wolfe (algorithm 2), here the steps of ``frank_wolfe``.
     """
     rows = _stacked(gradients)
     return mgda_weights(rows).to(rows) @ rows
@@ -187,6 +189,10 @@ def frank_wolfe(inner: Tensor, *, iterations: int = 10_000, tol: float = 1e-12) 
 
     Returns:
         α, ``(tasks,)``.
+
+    Reference:
+        Lacoste-Julien and Jaggi (2015), "On the global linear convergence of Frank-Wolfe
+        optimization variants", algorithm 2.
     """
     alpha = torch.full((len(inner),), 1 / len(inner), dtype=inner.dtype)
     for _ in range(iterations):

@@ -176,7 +176,7 @@ def matrix(
         ax.text(
             names.index(column),
             names.index(row),
-            f"{value:+.{digits}f}",
+            f"{round(value, digits) + 0.0:+.{digits}f}",  # no negative zero
             ha="center",
             va="center",
             fontsize=8,
