@@ -148,7 +148,7 @@ def gradnorm_step(
 
     The step goes down ``gradnorm_loss`` in the *logarithm* of the weights, and in units of
     the mean gradient length. The paper steps on the weights themselves; where one loss is a
-    thousand times another, that makes weights negative.
+    thousand times another, that can make weights negative.
 
     Args:
         weights: above 0, for each task.

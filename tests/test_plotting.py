@@ -64,8 +64,8 @@ def test_groups_of_intervals_stand_beside_each_other(ax):
 
 
 def test_a_matrix_leaves_out_pairs_without_a_value(ax):
-    values = {("a", "b"): 1.25, ("b", "a"): -3.0}
+    values = {("a", "b"): -0.04, ("b", "a"): -3.0}
     plotting.matrix(ax, values, ["a", "b"], limit=3, bold=[("b", "a")])
-    assert [t.get_text() for t in ax.texts] == ["+1.2", "-3.0"]
+    assert [t.get_text() for t in ax.texts] == ["+0.0", "-3.0"]
     assert [t.get_weight() for t in ax.texts] == ["normal", "bold"]
     assert ax.texts[1].get_position() == (0, 1)  # row b, column a
