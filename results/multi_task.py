@@ -227,10 +227,11 @@ def exact_cosines(tasks: FactorTasks, seed: int) -> dict[str, list[float]]:
     """Train as before; at four moments take the gradients over all training images."""
     x, targets = tasks.train
     pairs = torch.triu_indices(len(FACTORS), len(FACTORS), 1)
+    moments = {round(share * (STEPS - 1)): str(share) for share in (0.0, 0.1, 0.4, 1.0)}
     found: dict[str, list[float]] = {}
 
     def watch(step: int, model: MultiTask, losses: dict[str, torch.Tensor]) -> None:
-        if step not in {int(share * STEPS) for share in (0, 0.1, 0.4)} | {STEPS - 1}:
+        if step not in moments:
             return
         total: dict[str, torch.Tensor] = {}
         for rows in torch.arange(len(x)).chunk(5):  # bounds the memory
@@ -238,7 +239,7 @@ def exact_cosines(tasks: FactorTasks, seed: int) -> dict[str, list[float]]:
             for name, g in task_gradients(part, model.trunk.parameters()).items():
                 total[name] = total[name] + g if name in total else g
         cosine = gradient_cosine(total)[pairs[0], pairs[1]]
-        found[f"{(step + 1) / STEPS:.1f}"] = [round(v, 5) for v in cosine.tolist()]
+        found[moments[step]] = [round(v, 5) for v in cosine.tolist()]
 
     run(tasks, seed, watch=watch)
     return found
