@@ -29,7 +29,7 @@ def task_gradients(
         parameters: the shared weights, p numbers in all; a loss that does not depend on
             them has a gradient of zero.
         vectorize: go back through the graph for all tasks at once, by ``vmap``. This saves
-            time where kernels are small. Through convolutions on a CPU it costs time
+            time where kernels are small. Through wide convolutions on a CPU it costs time
             (``benchmarks/task_gradients.py``).
 
     Returns:
