@@ -3,7 +3,7 @@ r"""Weights for the losses of several tasks: fixed, by uncertainty, by gradient 
 All combine losses into one number, Σ w_i L_i; they differ in where the weights come from.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Literal
 
 import torch
@@ -36,6 +36,48 @@ def weighted_loss(losses: Losses, weights: Mapping[str, float] | None = None) ->
         )
     check_weights(weights)
     return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+
+
+def tune_weights(
+    score: Callable[[dict[str, float]], float],
+    weights: Mapping[str, float],
+    *,
+    generator: torch.Generator,
+    candidates: int = 16,
+    spread: float = 5.0,
+) -> dict[str, float]:
+    """Tune fixed weights by random search: try some, and keep the best.
+
+    The baseline that methods which choose weights should beat. To refine, call it again with
+    what it returned and a smaller ``spread``.
+
+    Args:
+        score: trains with the weights and returns how good it is, on validation data.
+        weights: the middle of the search, above 0; the first candidate.
+        generator: draws the candidates, on the CPU.
+        candidates: how many are tried.
+        spread: a candidate has each weight times ``1 / spread`` to ``spread``, uniformly in
+            the logarithm.
+
+    Returns:
+        The candidate with the highest score; of equals the first.
+
+    Raises:
+        ValueError: if a number is out of range.
+    """
+    check_weights(weights)
+    if candidates < 1 or not spread >= 1 or not weights or min(weights.values()) <= 0:
+        raise ValueError(
+            f"got weights {dict(weights)}, {candidates} candidates and a spread of {spread}: "
+            "expected weights above 0, at least one candidate, and a spread of 1 or more"
+        )
+    exponents = 2 * torch.rand(candidates, len(weights), generator=generator) - 1
+    exponents[0] = 0
+    tried = [
+        {name: weights[name] * spread**e for name, e in zip(weights, row, strict=True)}
+        for row in exponents.tolist()
+    ]
+    return max(tried, key=score)
 
 
 class UncertaintyWeights(nn.Module):

@@ -17,6 +17,7 @@ from metalearn_lite.balancing import (
     check_names,
     gradnorm_loss,
     gradnorm_step,
+    tune_weights,
     weighted_loss,
 )
 from metalearn_lite.gradient_surgery import (
@@ -41,6 +42,7 @@ __all__ = [
     "pcgrad",
     "task_gradients",
     "task_losses",
+    "tune_weights",
     "weighted_loss",
 ]
 

@@ -39,6 +39,7 @@ from metalearn_lite.multitask import (
     UncertaintyWeights,
     kinds,
     task_losses,
+    tune_weights,
 )
 from metalearn_lite.normalisation import fix_statistics
 from metalearn_lite.tasks import ImageTasks
@@ -164,29 +165,23 @@ def one_is_scarce(tasks: FactorTasks, seed: int, labelled: int) -> dict[str, dic
     return {"helped": helped, "unaided": unaided}
 
 
-def tune_weights(train: ClassImages) -> dict[str, float]:
-    """Try fixed weights at random, and keep what is best on validation characters.
+def tuned_weights(train: ClassImages) -> dict[str, float]:
+    """Tune fixed weights on validation characters: first from 1/5 to 5, then around the best."""
 
-    The first round tries weights from 1/5 to 5, equal ones among them; the second multiplies
-    the best of the first by 1/2 to 2.
-    """
-    best, found = (-math.inf, dict.fromkeys(FACTORS, 1.0)), []
+    def score(weights: dict[str, float]) -> float:
+        scores: list[float] = []
+        for draw in TUNING_DRAWS:
+            tasks = factor_tasks(train, generator=seeded(draw))
+            _, found = run(tasks, draw, balance=by_weights(weights), part="validation")
+            scores += found.values()
+        print(f"tuning: {sum(scores) / len(scores):.4f}", flush=True)
+        return sum(scores) / len(scores)
+
+    weights = dict.fromkeys(FACTORS, 1.0)
     for spread, seed in ((5.0, 0), (2.0, 1)):
-        exponents = 2 * torch.rand(CANDIDATES, len(FACTORS), generator=seeded(seed)) - 1
-        exponents[0] = 0
-        centre = best[1]
-        for row in exponents:
-            weights = {n: centre[n] * spread**e for n, e in zip(FACTORS, row.tolist(), strict=True)}
-            scores: list[float] = []
-            for draw in TUNING_DRAWS:
-                tasks = factor_tasks(train, generator=seeded(draw))
-                scores += run(tasks, draw, balance=by_weights(weights), part="validation")[
-                    1
-                ].values()
-            found.append(sum(scores) / len(scores))
-            best = max(best, (found[-1], weights), key=lambda entry: entry[0])
-        print(f"tuning: best {best[0]:.4f}, equal weights {found[0]:.4f}", flush=True)
-    return best[1]
+        options = {"generator": seeded(seed), "candidates": CANDIDATES, "spread": spread}
+        weights = tune_weights(score, weights, **options)
+    return weights
 
 
 def by_width(tasks: FactorTasks, seed: int) -> dict[str, dict[str, dict[str, float]]]:
@@ -327,7 +322,7 @@ def new_ledger() -> dict[str, object]:
         "steps": STEPS,
         "width": WIDTH,
         "episodes": EPISODES,
-        "tuned weights": rounded(tune_weights(train)),
+        "tuned weights": rounded(tuned_weights(train)),
         "draws": {},
     }
 

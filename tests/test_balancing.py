@@ -7,6 +7,7 @@ from metalearn_lite.balancing import (
     UncertaintyWeights,
     gradnorm_loss,
     gradnorm_step,
+    tune_weights,
     weighted_loss,
 )
 
@@ -53,6 +54,48 @@ def test_weights_that_do_not_fit_raise(weights, message):
 def test_what_is_not_a_mapping_of_scalars_raises(wrong):
     with pytest.raises(ValueError, match="scalar"):
         weighted_loss(wrong)
+
+
+# --- tuned weights ------------------------------------------------------------------
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_tuning_keeps_the_best_candidate_and_begins_with_what_it_is_given():
+    tried = []
+
+    def score(weights):
+        tried.append(weights)
+        return -abs(math.log(weights["a"] / 3)) - abs(math.log(weights["b"] / 0.5))
+
+    best = tune_weights(score, {"a": 1.0, "b": 2.0}, generator=seeded(), candidates=30)
+    assert tried[0] == {"a": 1.0, "b": 2.0} and len(tried) == 30
+    assert score(best) == max(map(score, tried[:30])) > score(tried[0])
+    assert all(0.2 <= w["a"] <= 5 and 0.4 <= w["b"] <= 10 for w in tried)
+
+
+def test_of_equally_good_weights_the_given_ones_stay():
+    given = {"a": 1.0, "b": 2.0}
+    assert tune_weights(lambda weights: 0.0, given, generator=seeded()) == given
+    assert tune_weights(len, given, generator=seeded(), spread=1.0) == given
+
+
+@pytest.mark.parametrize(
+    ("weights", "options"),
+    [
+        ({}, {}),
+        ({"a": 0.0}, {}),
+        ({"a": -1.0}, {}),
+        ({"a": 1.0}, {"candidates": 0}),
+        ({"a": 1.0}, {"spread": 0.5}),
+        ({"a": 1.0}, {"spread": math.nan}),
+    ],
+)
+def test_a_search_that_cannot_be_made_raises(weights, options):
+    with pytest.raises(ValueError, match="got weights"):
+        tune_weights(len, weights, generator=seeded(), **options)
 
 
 # --- uncertainty --------------------------------------------------------------------
