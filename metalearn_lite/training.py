@@ -38,6 +38,7 @@ def meta_train(
     batch: int | None,
     generator: torch.Generator,
     optimizer: torch.optim.Optimizer | None = None,
+    schedule: Callable[[float], float] | None = None,
     validate: Callable[[nn.Module], Scores] | None = None,
     validate_every: int = 500,
     checkpoint: Path | str | None = None,
@@ -59,6 +60,8 @@ def meta_train(
         batch: tasks in each step; None hands single, unbatched episodes to the objective.
         generator: draws the episodes.
         optimizer: None means Adam with step size 0.001 on all parameters of ``model``.
+        schedule: factor on the step sizes of ``optimizer``, from the share of the iterations
+            that are done; None keeps them. ``lambda done: 1 - done`` lets them fall to 0.
         validate: called with the model after every ``validate_every`` iterations; it must
             use a generator of its own, made anew in each call.
         validate_every: iterations between validations.
@@ -75,6 +78,7 @@ def meta_train(
     """
     _check_counts(iterations, batch, validate_every, checkpoint_every)
     optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=1e-3)
+    rates = [group["lr"] for group in optimizer.param_groups]
     history = History()
     if checkpoint is not None and Path(checkpoint).exists():
         history = _resume(Path(checkpoint), model, optimizer, generator, batch, iterations)
@@ -82,6 +86,9 @@ def meta_train(
     bar = tqdm(initial=start, total=iterations, disable=not progress, leave=False)
     with bar:
         for iteration in range(start + 1, iterations + 1):
+            if schedule is not None:
+                for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                    group["lr"] = rate * schedule((iteration - 1) / iterations)
             loss = objective(model, tasks.sample(generator, batch))
             _check_loss(loss, iteration)
             optimizer.zero_grad()

@@ -1,0 +1,290 @@
+"""MAML: learn a starting point from which a few gradient steps solve a new task.
+
+Finn, Abbeel and Levine (2017), "Model-agnostic meta-learning for fast adaptation of deep
+networks". ``adapt`` is the inner loop; ``maml_loss`` is the outer loss, whose gradient goes
+through the inner loop. First-order MAML, ANIL and Meta-SGD are options of the same functions.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from metalearn_lite.inner_loop import (
+    Loss,
+    Params,
+    Rate,
+    call,
+    check_steps,
+    descend,
+    task_loss,
+)
+from metalearn_lite.many_tasks import many_tasks
+from metalearn_lite.meta_gradient import Settings, loss_of_many
+from metalearn_lite.models import Network
+from metalearn_lite.tasks import Episode
+
+Statistics = Literal["queries", "single", "support"]
+
+
+def adapt(
+    model: nn.Module,
+    params: Params,
+    support_x: Tensor,
+    support_y: Tensor,
+    *,
+    inner_lr: Rate,
+    inner_steps: int,
+    first_order: bool = False,
+    loss_fn: Loss | None = None,
+) -> dict[str, Tensor]:
+    r"""Take gradient steps on the support loss, as a function of where they start.
+
+    .. math::
+
+        \theta_{k+1} = \theta_k - \alpha \nabla L_{\text{support}}(\theta_k), \qquad
+        \theta_0 = \theta .
+
+    The adapted parameters stay connected to ``params`` and to ``inner_lr``: a loss of theirs
+    can be differentiated through the steps. Nothing is changed in place. Where gradients are
+    off (``torch.no_grad()``) the steps are taken all the same, and nothing is connected.
+
+    Args:
+        model: the network; what ``params`` leaves out is taken from it.
+        params: θ by name, as in ``dict(model.named_parameters())``. All are adapted, so give
+            those of the head alone to adapt the head alone.
+        support_x: inputs ``(n, ...)``, or ``(T, n, ...)`` for T tasks.
+        support_y: int64 labels ``(n,)`` or float targets ``(n, outputs)``; or with a leading T.
+        inner_lr: α: a number, a tensor, or one of either for each name in ``params``.
+        inner_steps: number of steps, 0 or more.
+        first_order: treat the gradients of the inner loop as constants.
+        loss_fn: ``loss_fn(outputs, targets)`` gives a scalar; None means the mean
+            cross-entropy for integer labels and the mean squared error for floating targets.
+
+    Returns:
+        The adapted parameters by name, with a leading T for T tasks.
+
+    Raises:
+        ValueError: if a setting, a label or a shape is wrong, or if the forward pass changes
+            a buffer of the model.
+
+    Reference:
+        Finn et al. (2017), equation 1 and algorithm 2, lines 5 to 7.
+    """
+    check_steps(inner_lr, inner_steps, params)
+    loss_fn = loss_fn or task_loss
+
+    def inner_loop(x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        def support_loss(adapted: Params) -> Tensor:
+            return loss_fn(call(model, adapted, x), y)
+
+        return descend(
+            support_loss,
+            params,
+            inner_lr=inner_lr,
+            inner_steps=inner_steps,
+            first_order=first_order,
+        )
+
+    if not _holds_tasks(support_y):
+        return inner_loop(support_x, support_y)
+    tasks = [inner_loop(x, y) for x, y in zip(support_x, support_y, strict=True)]
+    return {name: torch.stack([adapted[name] for adapted in tasks]) for name in params}
+
+
+def maml_loss(
+    model: nn.Module,
+    episode: Episode,
+    *,
+    inner_lr: Rate,
+    inner_steps: int,
+    first_order: bool = False,
+    head_only: bool = False,
+    loss_fn: Loss | None = None,
+    task_by_task: bool = False,
+    chunk: int | None = None,
+) -> Tensor:
+    r"""Mean query loss after adaptation: the objective of MAML.
+
+    .. math::
+
+        \frac{1}{T} \sum_{i=1}^{T} L_i^{\text{query}}\big(U_i(\theta)\big),
+
+    where :math:`U_i` is ``adapt`` on the support set of task i. Its gradient is the
+    meta-gradient: for one step :math:`(I - \alpha H_i) \nabla L_i^{\text{query}}`, with the
+    Hessian :math:`H_i` of the support loss.
+
+    For a network whose layers ``many_tasks`` knows, the tasks are computed together, and the
+    meta-gradient along with the loss, a few tasks at a time; ``loss.backward()`` then only
+    hands it on. For any other network, for a ``loss_fn``, and with ``task_by_task``, they go
+    one after another, as written in the source. Both give the same numbers.
+
+    Args:
+        model: the network; it is not changed. Parameters that do not require a gradient stay
+            as they are in both loops.
+        episode: one task or T of them.
+        inner_lr: α of ``adapt``. What of it requires a gradient gets one (Meta-SGD).
+        inner_steps: number of inner steps; with 0 this is joint training.
+        first_order: leave the Hessian out (first-order MAML).
+        head_only: adapt only the head of a ``Network`` (ANIL); all is trained.
+        loss_fn: the loss of both loops, as in ``adapt``.
+        task_by_task: do not compute the tasks together. Needed to differentiate the
+            meta-gradient once more.
+        chunk: tasks in one go; None lets the size of the network's layers decide.
+
+    Returns:
+        A scalar with a gradient.
+
+    Raises:
+        ValueError: as in ``adapt``.
+
+    Reference:
+        Finn et al. (2017), algorithm 2, line 10; Raghu et al. (2020), "Rapid learning or
+        feature reuse?", for ANIL; Li et al. (2017), "Meta-SGD".
+    """
+    settings = Settings(inner_lr, inner_steps, first_order, head_only, chunk)
+    check_steps(inner_lr, inner_steps, adapting(model, head_only=head_only))
+    network = None if task_by_task or loss_fn else many_tasks(model)
+    if network is not None:
+        return loss_of_many(network, model, episode, settings)
+    losses = []
+    for task in episode.unbind():
+        adapted = adapt(
+            model,
+            adapting(model, head_only=head_only),
+            task.support_x,
+            task.support_y,
+            inner_lr=inner_lr,
+            inner_steps=inner_steps,
+            first_order=first_order,
+            loss_fn=loss_fn,
+        )
+        losses.append((loss_fn or task_loss)(call(model, adapted, task.query_x), task.query_y))
+    return torch.stack(losses).mean()
+
+
+def maml_predict(
+    model: nn.Module,
+    episode: Episode,
+    *,
+    inner_lr: Rate,
+    inner_steps: int,
+    head_only: bool = False,
+    loss_fn: Loss | None = None,
+    statistics: Statistics = "queries",
+) -> Tensor:
+    """Adapt to the support set, then answer the queries.
+
+    Gradients are turned on for the adaptation, also under ``torch.no_grad()``. A network
+    that normalises by the batch it sees lets the answers to different queries depend on each
+    other; ``statistics`` says which images are in that batch.
+
+    Args:
+        model: the network; it is not changed.
+        episode: one task or T of them.
+        inner_lr: α, as in ``adapt``.
+        inner_steps: number of steps; it may differ from that in training.
+        head_only: adapt only the head (ANIL).
+        loss_fn: the loss of the adaptation, as in ``adapt``.
+        statistics: ``"queries"``: all queries of the task in one batch, as in Finn et al.
+            (2017), a *transductive* answer; ``"support"``: each query in a batch with the
+            support set, as in the non-transductive runs of Nichol et al. (2018);
+            ``"single"``: each query alone. The last two are inductive.
+
+    Returns:
+        The query outputs ``(m, outputs)``, or ``(T, m, outputs)``, without a gradient.
+
+    Raises:
+        ValueError: as in ``adapt``, and for an unknown ``statistics``.
+    """
+    if statistics not in ("queries", "single", "support"):
+        raise ValueError(f"statistics is {statistics!r}: expected 'queries', 'single' or 'support'")
+    answers = []
+    for task in episode.unbind():
+        adapted = adapt(
+            model,
+            {n: p.detach() for n, p in adapting(model, head_only=head_only).items()},
+            task.support_x,
+            task.support_y,
+            inner_lr=inner_lr,
+            inner_steps=inner_steps,
+            first_order=True,
+            loss_fn=loss_fn,
+        )
+        with torch.no_grad():
+            answers.append(_answer(model, adapted, task, statistics))
+    return torch.stack(answers) if episode.batch is not None else answers[0]
+
+
+class MetaSGD(nn.Module):
+    """A network together with a learned inner step size for each of its parameters.
+
+    Give it to ``meta_train`` in place of the network, so that the optimiser and the
+    checkpoints hold the rates too::
+
+        def objective(model, episode):
+            return maml_loss(model.network, episode, inner_lr=model.inner_lr, inner_steps=1)
+
+    Args:
+        network: the network; it is kept, not copied.
+        inner_lr: the rate that all start from.
+
+    Attributes:
+        network: the network.
+        rates: the rates, in the order of ``network.named_parameters()``. Nothing keeps them
+            from becoming negative.
+
+    Reference:
+        Li et al. (2017), "Meta-SGD: learning to learn quickly for few-shot learning",
+        equation 3.
+    """
+
+    def __init__(self, network: nn.Module, inner_lr: float) -> None:
+        super().__init__()
+        self.network = network
+        self.rates = nn.ParameterList(
+            torch.full_like(p, inner_lr) for p in network.parameters() if p.requires_grad
+        )
+
+    @property
+    def inner_lr(self) -> dict[str, Tensor]:
+        """The rates by the name of their parameter, for ``adapt`` and its kin."""
+        return dict(zip(adapting(self.network), self.rates, strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the outputs of the network as it is, without adaptation."""
+        return self.network(x)  # type: ignore[no-any-return]
+
+
+def adapting(model: nn.Module, *, head_only: bool = False) -> dict[str, Tensor]:
+    """Return what the inner loop adapts: the parameters that require a gradient.
+
+    Args:
+        model: the network.
+        head_only: of a ``Network``, only the head.
+    """
+    if head_only and not isinstance(model, Network):
+        raise ValueError(
+            f"head_only needs a model with features and a head, and got {type(model).__name__}: "
+            "expected a metalearn_lite.models.Network"
+        )
+    return {
+        name: p
+        for name, p in model.named_parameters()
+        if p.requires_grad and (name.startswith("head.") or not head_only)
+    }
+
+
+def _answer(model: nn.Module, params: Params, task: Episode, statistics: Statistics) -> Tensor:
+    if statistics == "queries":
+        return call(model, params, task.query_x)
+    company = task.support_x if statistics == "support" else task.support_x[:0]
+
+    def one(x: Tensor) -> Tensor:
+        return call(model, params, torch.cat([company, x.unsqueeze(0)]))[-1]
+
+    return torch.stack([one(x) for x in task.query_x])
+
+
+def _holds_tasks(y: Tensor) -> bool:
+    return y.ndim > (2 if y.is_floating_point() else 1)
