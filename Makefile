@@ -21,7 +21,7 @@ test: lint types quick chapters-check pages
 	@echo "All checks passed."
 
 quick: $(INSTALLED)
-	$(RUN) -m pytest -q --ignore=tests/book
+	$(RUN) -m pytest -q -n auto --ignore=tests/book
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .
@@ -42,9 +42,11 @@ chapters: $(INSTALLED)
 bench: $(INSTALLED)
 	$(RUN) benchmarks/sampling.py
 	$(RUN) benchmarks/task_gradients.py
+	$(RUN) benchmarks/maml.py
 
 results: $(INSTALLED)
 	$(RUN) results/multi_task.py
+	$(RUN) results/omniglot_maml.py
 
 requirements: $(INSTALLED)
 	$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --upgrade \

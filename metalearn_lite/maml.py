@@ -73,6 +73,12 @@ def adapt(
     """
     check_steps(inner_lr, inner_steps, params)
     loss_fn = loss_fn or task_loss
+    if len(support_x) != len(support_y):
+        what = "tasks" if _holds_tasks(support_y) else "examples"
+        raise ValueError(
+            f"support_x holds {len(support_x)} {what} and support_y {len(support_y)}: "
+            "expected the same number"
+        )
 
     def inner_loop(x: Tensor, y: Tensor) -> dict[str, Tensor]:
         def support_loss(adapted: Params) -> Tensor:

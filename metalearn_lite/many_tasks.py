@@ -29,22 +29,18 @@ class ManyTasks:
     """A network as a function of the stacked parameters and inputs of many tasks.
 
     Attributes:
-        layers: the layers in order, with their names as prefixes of their parameters.
+        layers: the layers in order, each with what the names of its parameters begin with.
     """
 
     layers: Layers
 
     def names(self) -> list[str]:
         """Return the names of the parameters, in the order of the layers."""
-        return [
-            f"{name}.{key}" for name, layer in self.layers for key, _ in layer.named_parameters()
-        ]
+        return [name + key for name, layer in self.layers for key, _ in layer.named_parameters()]
 
     def pack(self, params: Params) -> dict[str, Tensor]:
         """Turn convolution weights ``(out, in, k, k)`` into matrices ``(k * k * in, out)``."""
-        convolutions = {
-            f"{name}.weight" for name, layer in self.layers if isinstance(layer, nn.Conv2d)
-        }
+        convolutions = {n + "weight" for n, layer in self.layers if isinstance(layer, nn.Conv2d)}
         return {
             name: p.permute(2, 3, 1, 0).flatten(0, 2)
             if name in convolutions and isinstance(p, Tensor) and p.ndim == 4
@@ -100,8 +96,8 @@ def many_tasks(model: nn.Module) -> ManyTasks | None:
     """Build the forward pass for many tasks, or None if a layer of ``model`` is not known.
 
     Known are networks of this package and ``nn.Sequential`` (nested, too) of convolutions,
-    linear layers, ``BatchStatisticsNorm``, ``nn.GroupNorm``, ReLU, the pooling to one pixel
-    and ``nn.Flatten``.
+    linear layers, ``BatchStatisticsNorm``, ``nn.GroupNorm``, the usual activations, the pooling
+    to one pixel and ``nn.Flatten``.
     """
     layers = _layers(model, "")
     if layers is None or any(layer._forward_hooks for _, layer in layers):
@@ -113,7 +109,7 @@ def _layers(module: nn.Module, name: str) -> list[tuple[str, nn.Module]] | None:
     if type(module) in (Network, nn.Sequential):
         found: list[tuple[str, nn.Module]] = []
         for key, child in module.named_children():
-            inner = _layers(child, f"{name}.{key}" if name else key)
+            inner = _layers(child, f"{name}{key}.")
             if inner is None:
                 return None
             found += inner
@@ -130,7 +126,7 @@ def _layers(module: nn.Module, name: str) -> list[tuple[str, nn.Module]] | None:
 
 
 def _own(params: Params, name: str) -> dict[str, Tensor]:
-    return {key: params[f"{name}.{key}"] for key in ("weight", "bias") if f"{name}.{key}" in params}
+    return {key: params[name + key] for key in ("weight", "bias") if name + key in params}
 
 
 def _affine(weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
@@ -164,14 +160,19 @@ def _flatten(_: nn.Module, own: Params, x: Tensor) -> Tensor:
     return x.movedim(-1, 2).flatten(2) if x.ndim == 5 else x.flatten(2)
 
 
+def _as_it_is(layer: nn.Module, own: Params, x: Tensor) -> Tensor:
+    return layer(x)  # type: ignore[no-any-return]
+
+
+ACTIVATIONS = (nn.ReLU, nn.GELU, nn.SiLU, nn.Softplus, nn.Tanh, nn.Sigmoid, nn.Identity)
+
 RULES: Mapping[type[nn.Module], Callable[[Any, Params, Tensor], Tensor]] = {
     nn.Linear: _linear,
     BatchStatisticsNorm: _batch_norm,
     nn.GroupNorm: _group_norm,
-    nn.ReLU: lambda layer, own, x: F.relu(x),
     nn.AdaptiveAvgPool2d: lambda layer, own, x: x.mean(dim=(2, 3), keepdim=True),
     nn.Flatten: _flatten,
-    nn.Identity: lambda layer, own, x: x,
+    **dict.fromkeys(ACTIVATIONS, _as_it_is),
 }
 
 

@@ -1,4 +1,4 @@
-"""Shared by all tests: two threads, a generator, and where real data is found."""
+"""Shared by all tests: threads, a generator, and where real data is found."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-torch.set_num_threads(2)
+# tests that run side by side would fight over the cores
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
 @pytest.fixture
