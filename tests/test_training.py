@@ -71,6 +71,27 @@ def test_an_optimizer_of_ones_own_is_used():
     assert_bitwise_equal(model, start)
 
 
+def test_a_schedule_scales_the_step_size_also_after_a_resumption(tmp_path):
+    def run(model, steps, seen):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+        def objective(model, episode):
+            seen.append(optimizer.param_groups[0]["lr"])
+            if len(seen) > steps:
+                raise InterruptedError
+            return joint(model, episode)
+
+        options = {"checkpoint": tmp_path / "run.zip", "checkpoint_every": 2}
+        schedule = {"optimizer": optimizer, "schedule": lambda done: 1 - done}
+        train(model, objective, iterations=8, **options, **schedule)
+
+    first, second = [], []
+    with pytest.raises(InterruptedError):
+        run(new_model(), 4, first)
+    run(new_model(), 8, second)
+    assert first[:4] + second == pytest.approx([0.1 * (1 - i / 8) for i in range(8)])
+
+
 def test_without_a_batch_the_objective_gets_single_episodes():
     seen = []
 
