@@ -20,7 +20,7 @@ from metalearn_lite.inner_loop import (
     task_loss,
 )
 from metalearn_lite.many_tasks import many_tasks
-from metalearn_lite.meta_gradient import Settings, loss_of_many
+from metalearn_lite.meta_gradient import Settings, adapt_many, loss_of_many
 from metalearn_lite.models import Network
 from metalearn_lite.tasks import Episode
 
@@ -72,7 +72,12 @@ def adapt(
         Finn et al. (2017), equation 1 and algorithm 2, lines 5 to 7.
     """
     check_steps(inner_lr, inner_steps, params)
-    loss_fn = loss_fn or task_loss
+    unknown = sorted(params.keys() - dict(model.named_parameters()).keys())
+    if unknown:
+        raise ValueError(
+            f"params holds {unknown[0]!r}, which the network has not: expected names of "
+            "model.named_parameters()"
+        )
     if len(support_x) != len(support_y):
         what = "tasks" if _holds_tasks(support_y) else "examples"
         raise ValueError(
@@ -80,9 +85,14 @@ def adapt(
             "expected the same number"
         )
 
+    network = many_tasks(model) if _holds_tasks(support_y) and loss_fn is None else None
+    if network is not None:
+        settings = Settings(inner_lr, inner_steps, first_order)
+        return adapt_many(network, model, params, support_x, support_y, settings)
+
     def inner_loop(x: Tensor, y: Tensor) -> dict[str, Tensor]:
         def support_loss(adapted: Params) -> Tensor:
-            return loss_fn(call(model, adapted, x), y)
+            return (loss_fn or task_loss)(call(model, adapted, x), y)
 
         return descend(
             support_loss,

@@ -102,7 +102,9 @@ def many_tasks(model: nn.Module) -> ManyTasks | None:
     layers = _layers(model, "")
     if layers is None or any(layer._forward_hooks for _, layer in layers):
         return None
-    return ManyTasks(layers)
+    network = ManyTasks(layers)
+    shared = network.names() != [name for name, _ in model.named_parameters()]
+    return None if shared else network
 
 
 def _layers(module: nn.Module, name: str) -> list[tuple[str, nn.Module]] | None:

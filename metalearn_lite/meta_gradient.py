@@ -87,6 +87,45 @@ def loss_of_many(
     return Computed.apply(loss, gradients, *owners)  # type: ignore[no-any-return, no-untyped-call]
 
 
+def adapt_many(
+    network: ManyTasks,
+    model: nn.Module,
+    params: Params,
+    support_x: Tensor,
+    support_y: Tensor,
+    settings: Settings,
+) -> dict[str, Tensor]:
+    """Adapt to T tasks at once, as ``maml.adapt`` promises.
+
+    Args:
+        network: ``many_tasks(model)``.
+        model: gives the parameters that ``params`` leaves out.
+        params: what to adapt, by name.
+        support_x: inputs ``(T, n, ...)``.
+        support_y: labels ``(T, n)`` or targets ``(T, n, outputs)``.
+        settings: how to adapt.
+
+    Returns:
+        The adapted parameters by name, with a leading T.
+    """
+    tasks = len(support_y)
+    packed = network.pack({**dict(model.named_parameters()), **params})
+    start = {name: p.expand(tasks, *p.shape) for name, p in packed.items()}
+    rates = settings.inner_lr
+
+    def support_loss(adapted: Params) -> Tensor:
+        return tasks * task_loss(network({**start, **adapted}, support_x), support_y)
+
+    adapted = descend(
+        support_loss,
+        {name: start[name] for name in params},
+        inner_lr=network.pack(cast(Params, rates)) if isinstance(rates, Mapping) else rates,
+        inner_steps=settings.inner_steps,
+        first_order=settings.first_order,
+    )
+    return network.unpack(adapted, params)
+
+
 def _learned(network: ManyTasks, model: nn.Module, inner_lr: Rate) -> tuple[list[Tensor], _Learned]:
     """Return the tensors that get a gradient, and leaves that stand for them."""
     params = dict(model.named_parameters())

@@ -148,7 +148,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if "METALEARN_OMNIGLOT" not in os.environ:
-        parser.error("set METALEARN_OMNIGLOT to the folder that holds Omniglot")
+        parser.error(
+            "METALEARN_OMNIGLOT is not set: expected the folder that holds Omniglot; with a "
+            "network, torchvision.datasets.Omniglot(FOLDER, download=True) fetches it"
+        )
     train_classes, held_out = omniglot(os.environ["METALEARN_OMNIGLOT"]).split_groups()
     turned = train_classes.rotated()
     for name in options.runs:

@@ -319,6 +319,21 @@ def test_rates_are_trained_and_saved_with_the_network(tmp_path):
 # --- adapt --------------------------------------------------------------------------------
 
 
+def test_the_adapted_parameters_of_a_batch_stay_connected_to_start_and_rates(case):
+    model, episode = case
+    learner = MetaSGD(model, RATE)
+    params, rates = dict(model.named_parameters()), list(learner.parameters())
+    options = {"inner_lr": learner.inner_lr, "inner_steps": 2}
+    together = adapt(model, params, episode.support_x, episode.support_y, **options)
+    each = [
+        adapt(model, params, task.support_x, task.support_y, **options) for task in episode.unbind()
+    ]
+    values = [sum(p.sin().sum() for p in together.values())]
+    values.append(sum(p.sin().sum() for adapted in each for p in adapted.values()))
+    found = [torch.autograd.grad(value, rates, materialize_grads=True) for value in values]
+    torch.testing.assert_close(found[0], found[1], rtol=1e-9, atol=1e-10)
+
+
 @pytest.mark.parametrize("first_order", [True, False])
 def test_adapted_parameters_of_a_batch_are_those_of_its_tasks(case, first_order):
     model, episode = case
@@ -568,6 +583,16 @@ def test_running_statistics_are_refused_and_stay():
 
 
 def test_other_misuse_is_named():
+    task = next(sines().unbind())
+    with pytest.raises(ValueError, match="params holds 'weight', which the network has not"):
+        adapt(
+            mlp().double(),
+            {"weight": torch.ones(1)},
+            task.support_x,
+            task.support_y,
+            inner_lr=0.1,
+            inner_steps=1,
+        )
     with pytest.raises(ValueError, match=r"expected a metalearn_lite\.models\.Network"):
         maml_loss(nn.Linear(1, 1).double(), sines(), inner_lr=0.1, inner_steps=1, head_only=True)
     with pytest.raises(ValueError, match="statistics is 'all': expected"):

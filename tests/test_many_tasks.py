@@ -110,6 +110,11 @@ def test_a_layer_that_is_not_known_is_left_to_the_plain_way(layer):
     assert many_tasks(nn.Sequential(nn.Identity(), layer)) is None
 
 
+def test_a_layer_that_stands_in_two_places_is_left_to_the_plain_way():
+    layer = nn.Linear(3, 3)
+    assert many_tasks(nn.Sequential(layer, nn.ReLU(), layer)) is None
+
+
 def test_hooks_are_left_to_the_plain_way():
     model = mlp()
     model.head.register_forward_hook(lambda *_: None)

@@ -129,6 +129,20 @@ def test_a_changed_stored_output_fails(tmp_path):
     assert status == 1 and "Cell outputs differ" in text
 
 
+def test_a_glued_number_may_have_other_last_digits_but_not_a_printed_one(tmp_path):
+    source = "from myst_nb import glue\nglue('x', 0.1 + 0.2, display=False)\nprint('x is', {})"
+    glued = new_output(
+        "display_data",
+        data={"application/papermill.record/text/plain": "0.2999999"},
+        metadata={"scrapbook": {"name": "x", "mime_prefix": "application/papermill.record/"}},
+    )
+    for shown, expected in (("'small'", 0), ("'large'", 1)):
+        compared = cell(source.format(shown), "x is small\n", tags=COMPARED)
+        compared.outputs.insert(0, glued)
+        status, text = check(tmp_path, compared)
+        assert status == expected, text
+
+
 def test_a_cell_that_raises_fails(tmp_path):
     status, text = check(tmp_path, cell("assert 1 + 1 == 3, 'arithmetic is broken'"))
     assert status == 1 and "arithmetic is broken" in text
