@@ -110,8 +110,8 @@ def many_tasks(model: nn.Module) -> ManyTasks | None:
 def _layers(module: nn.Module, name: str) -> list[tuple[str, nn.Module]] | None:
     if type(module) in (Network, nn.Sequential):
         found: list[tuple[str, nn.Module]] = []
-        for key, child in module.named_children():
-            inner = _layers(child, f"{name}{key}.")
+        for key, child in module._modules.items():  # named_children leaves out what came before
+            inner = None if child is None else _layers(child, f"{name}{key}.")
             if inner is None:
                 return None
             found += inner

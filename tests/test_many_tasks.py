@@ -115,6 +115,14 @@ def test_a_layer_that_stands_in_two_places_is_left_to_the_plain_way():
     assert many_tasks(nn.Sequential(layer, nn.ReLU(), layer)) is None
 
 
+def test_an_activation_that_stands_in_two_places_acts_in_both():
+    act = nn.Tanh()
+    model = nn.Sequential(nn.Linear(3, 3), act, nn.Linear(3, 2), act).double()
+    network, x = many_tasks(model), random(2, 4, 3)
+    params = {n: p.expand(2, *p.shape) for n, p in model.named_parameters()}
+    torch.testing.assert_close(network(params, x), model(x))
+
+
 def test_hooks_are_left_to_the_plain_way():
     model = mlp()
     model.head.register_forward_hook(lambda *_: None)
