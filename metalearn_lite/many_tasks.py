@@ -100,7 +100,8 @@ def many_tasks(model: nn.Module) -> ManyTasks | None:
     to one pixel and ``nn.Flatten``.
     """
     layers = _layers(model, "")
-    if layers is None or any(layer._forward_hooks for _, layer in layers):
+    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    if layers is None or hooked:
         return None
     network = ManyTasks(layers)
     shared = network.names() != [name for name, _ in model.named_parameters()]
@@ -121,6 +122,8 @@ def _layers(module: nn.Module, name: str) -> list[tuple[str, nn.Module]] | None:
         square = module.stride[0] == module.stride[1] and not isinstance(module.padding, str)
         return [(name, module)] if plain and square else None
     if type(module) is nn.AdaptiveAvgPool2d and module.output_size not in (1, (1, 1)):
+        return None
+    if type(module) is nn.GroupNorm and not module.affine:
         return None
     if type(module) is nn.Flatten and (module.start_dim, module.end_dim) != (1, -1):
         return None

@@ -103,6 +103,7 @@ def test_features_and_head_make_the_whole(model):
         nn.AdaptiveAvgPool2d(2),
         nn.Flatten(0),
         nn.BatchNorm2d(3),
+        nn.GroupNorm(1, 3, affine=False),
         nn.Dropout(),
     ],
 )
@@ -124,9 +125,10 @@ def test_an_activation_that_stands_in_two_places_acts_in_both():
 
 
 def test_hooks_are_left_to_the_plain_way():
-    model = mlp()
-    model.head.register_forward_hook(lambda *_: None)
-    assert many_tasks(model) is None
+    on_a_layer, on_the_whole = mlp(), mlp()
+    on_a_layer.head.register_forward_hook(lambda *_: None)
+    on_the_whole.register_forward_pre_hook(lambda *_: None)
+    assert many_tasks(on_a_layer) is None and many_tasks(on_the_whole) is None
 
 
 GEOMETRIES = [(3, 3, 2, 1, 1), (3, 3, 1, 1, 1), (2, 4, 3, 0, 2), (1, 1, 1, 0, 0), (5, 5, 4, 2, 2)]
