@@ -1,4 +1,4 @@
-"""Read what a long run has measured: one entry a draw, so that differences can be paired.
+"""Write and read what a long run has measured: one entry a draw, so that differences pair.
 
 A recipe in ``results/`` writes a ledger, a JSON file beside it, with how it was made
 (command, versions, settings) and, for each draw (a seed of everything random), its numbers.
@@ -7,11 +7,16 @@ A recipe in ``results/`` writes a ledger, a JSON file beside it, with how it was
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+import metalearn_lite
+from metalearn_lite.checkpoint import write_atomically
 from metalearn_lite.evaluation import Scores, paired_difference
 
 
@@ -73,6 +78,24 @@ def read_ledger(path: Path | str) -> Ledger:
             f"{path} is not a ledger ({error!r}): expected a JSON object with 'draws', from number "
             "to results; the recipe beside it makes it anew"
         ) from error
+
+
+def write_ledger(path: Path | str, content: Mapping[str, Any]) -> None:
+    """Write a ledger as JSON; a run that is stopped leaves the old one or the new one."""
+    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def how_made(command: str) -> dict[str, Any]:
+    """Return what a ledger says of its making: the command, versions and hardware."""
+    return {
+        "command": command,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "metalearn_lite": metalearn_lite.__version__,
+        },
+        "hardware": f"{platform.machine()} processor, {torch.get_num_threads()} thread(s)",
+    }
 
 
 def _mean(entry: Any) -> float:

@@ -299,6 +299,8 @@ def _answer(model: nn.Module, params: Params, task: Episode, statistics: Statist
     def one(x: Tensor) -> Tensor:
         return call(model, params, torch.cat([company, x.unsqueeze(0)]))[-1]
 
+    if many_tasks(model) is not None:  # no layer among them that vmap would change
+        return torch.func.vmap(one)(task.query_x)
     return torch.stack([one(x) for x in task.query_x])
 
 

@@ -11,7 +11,6 @@ forty-five minutes on two cores.
 import argparse
 import json
 import math
-import platform
 import time
 from functools import partial
 from itertools import combinations
@@ -19,7 +18,6 @@ from pathlib import Path
 
 import torch
 
-import metalearn_lite
 from metalearn_lite.datasets import ClassImages, glyphs
 from metalearn_lite.evaluation import evaluate
 from metalearn_lite.factors import FACTORS, FactorTasks, factor_tasks, skill
@@ -32,6 +30,7 @@ from metalearn_lite.joint_training import (
     by_weights,
     train_together,
 )
+from metalearn_lite.ledger import how_made, write_ledger
 from metalearn_lite.models import Network
 from metalearn_lite.multitask import (
     MISSING,
@@ -311,14 +310,7 @@ def rounded(value: object) -> object:
 
 def new_ledger() -> dict[str, object]:
     train, _, _ = glyphs().split_groups()
-    versions = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "metalearn_lite": metalearn_lite.__version__,
-    }
-    return {
-        "command": "python results/multi_task.py",
-        "versions": versions,
+    return how_made("python results/multi_task.py") | {
         "steps": STEPS,
         "width": WIDTH,
         "episodes": EPISODES,
@@ -335,7 +327,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if not options.to.exists():
-        write(options.to, new_ledger())
+        write_ledger(options.to, new_ledger())
     for draw in options.draws:
         ledger = json.loads(options.to.read_text())
         if str(draw) in ledger["draws"]:
@@ -344,14 +336,8 @@ def main() -> None:
         result = rounded(draw_results(draw, ledger["tuned weights"]))
         ledger = json.loads(options.to.read_text())  # another process may have written too
         ledger["draws"][str(draw)] = result
-        write(options.to, ledger)
+        write_ledger(options.to, ledger)
         print(f"draw {draw}: {time.monotonic() - start:.0f} s", flush=True)
-
-
-def write(path: Path, ledger: dict[str, object]) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(ledger, indent=1) + "\n")
-    part.replace(path)
 
 
 if __name__ == "__main__":

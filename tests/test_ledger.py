@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from metalearn_lite.ledger import Ledger, read_ledger
+from metalearn_lite.ledger import Ledger, how_made, read_ledger, write_ledger
 
 DRAWS = [{"a": {"x": 1.0, "y": 3.0}, "b": [0.0, 1.0]}, {"a": {"x": 2.0, "y": 6.0}, "b": [2.0, 3.0]}]
 
@@ -43,3 +43,11 @@ def test_what_is_no_ledger_raises(tmp_path, text):
         read_ledger(file)
     with pytest.raises(FileNotFoundError):
         read_ledger(tmp_path / "none.json")
+
+
+def test_a_ledger_that_is_written_can_be_read(tmp_path):
+    made = how_made("python results/a.py")
+    write_ledger(tmp_path / "a.json", made | {"draws": {"0": DRAWS[0]}})
+    ledger = read_ledger(tmp_path / "a.json")
+    assert ledger.draws == [DRAWS[0]] and ledger.about == made
+    assert {"python", "torch", "metalearn_lite"} == set(made["versions"])
