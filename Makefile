@@ -46,6 +46,7 @@ bench: $(INSTALLED)
 
 results: $(INSTALLED)
 	$(RUN) results/multi_task.py
+	$(RUN) results/maml_glyphs.py
 	$(RUN) results/omniglot_maml.py
 
 requirements: $(INSTALLED)

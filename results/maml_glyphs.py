@@ -4,8 +4,8 @@
 
 A draw is a start of the networks and an order of the tasks, both from one seed; whatever is
 compared shares its draw. All are scored on the same episodes of the test scripts. A draw is
-written when it is done; the first also leaves its weights in results/maml_glyphs/. About a
-quarter of an hour a draw on two cores.
+written when it is done; the first also leaves its weights in results/maml_glyphs/. About half
+an hour a draw on one core.
 
 Step sizes are the best of a few that were tried with MAML on the validation scripts, 600
 iterations each: 0.4 of 0.1, 0.4 and 1 in the inner loop, also for first-order MAML, ANIL and
@@ -19,16 +19,18 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch.func import functional_call
 
 from metalearn_lite.checkpoint import save_checkpoint
 from metalearn_lite.datasets import ClassImages, glyphs
 from metalearn_lite.evaluation import evaluate
 from metalearn_lite.ledger import how_made, write_ledger
-from metalearn_lite.maml import MetaSGD, maml_loss, maml_predict
+from metalearn_lite.maml import MetaSGD, adapt, maml_loss, maml_predict
 from metalearn_lite.models import Network, conv4
+from metalearn_lite.normalisation import fix_statistics
 from metalearn_lite.tasks import Episode, ImageTasks
 from metalearn_lite.training import meta_train
-from metalearn_lite.transfer import as_predict, linear_probe, pretrain
+from metalearn_lite.transfer import Adapt, as_predict, linear_probe, pretrain
 
 HERE = Path(__file__).resolve().parent
 WAYS, QUERIES, BATCH, WIDTH = 5, 5, 4, 32
@@ -36,8 +38,16 @@ INNER_LR, META_LR = 0.4, 0.005  # the latter falls linearly to 0
 SHORT = 600  # iterations that a chapter can afford
 LONG = {1: 2000, 5: 800}  # by shots
 PRETRAINING = 2000  # steps of 64 images
-EPISODES = 300
+LONGER = 4  # times these
+EPISODES = 200
+DRAWS = range(3)
 STEPS = (0, 1, 2, 3, 5, 10)  # inner steps when scored
+
+PARTS = {  # of the network, by how the names of their parameters begin
+    "first three blocks": tuple(f"features.{i}." for i in range(9)),
+    "last block": ("features.9.", "features.10."),
+    "head": ("head.",),
+}
 
 METHODS: dict[str, dict[str, bool]] = {
     "MAML": {},
@@ -94,39 +104,74 @@ def score(
     return evaluate(model, predict, tasks, episodes=EPISODES, generator=seeded(2)).mean
 
 
+def score_part(model: Network, classes: ClassImages, *, shots: int, part: tuple[str, ...]) -> float:
+    """Score when only the parameters whose names begin with one of ``part`` take the step."""
+
+    def predict(model: Network, episode: Episode) -> torch.Tensor:
+        params = {n: p.detach() for n, p in model.named_parameters() if n.startswith(part)}
+        support = episode.support_x, episode.support_y
+        options = {"inner_lr": INNER_LR, "inner_steps": 1, "first_order": True}
+        adapted = adapt(model, params, *support, **options)
+        with torch.no_grad():
+            return functional_call(model, adapted, (episode.query_x,))
+
+    tasks = ImageTasks(classes, WAYS, shots, 15)
+    return evaluate(model, predict, tasks, episodes=EPISODES, generator=seeded(2)).mean
+
+
 def score_all(
     name: str, learner: torch.nn.Module, classes: ClassImages, shots: int
 ) -> dict[str, object]:
-    """Score after several numbers of steps, and with other statistics after one."""
+    """Score after several numbers of steps; with other statistics; when a part alone adapts."""
     options = {"shots": shots, "head_only": name == "ANIL"}
     found: dict[str, object] = {
         "steps": {str(k): score(learner, classes, inner_steps=k, **options) for k in STEPS}
     }
-    for statistics in ("support", "single") if (name, shots) == ("MAML", 1) else ():
-        found[statistics] = score(learner, classes, inner_steps=1, statistics=statistics, **options)
-    if name != "ANIL":
-        options["head_only"] = True
-        found["head alone"] = score(learner, classes, inner_steps=1, **options)
+    if name == "MAML":
+        found["part"] = {
+            part: score_part(learner, classes, shots=shots, part=names)
+            for part, names in PARTS.items()
+        }
+        for statistics in ("support", "single") if shots == 1 else ():
+            options = {"shots": shots, "inner_steps": 1, "statistics": statistics}
+            found[statistics] = score(learner, classes, **options)
     return found
 
 
-def transfer(
-    classes: ClassImages, test: ClassImages, draw: int
-) -> tuple[Network, dict[str, float]]:
-    """Pretrain on all classes at once, then fit a linear head to each episode.
-
-    As with MAML, each batch is normalised by its own statistics: support set and query set.
-    """
+def transfer(classes: ClassImages, draw: int, steps: int) -> Network:
+    """Pretrain on all classes at once."""
     start = conv4(len(classes), width=WIDTH, generator=seeded(draw))
-    generator = seeded(1000 + draw)
-    model = pretrain(start, *classes.flatten(), steps=PRETRAINING, generator=generator)
-    found = {}
-    for shots in LONG:
+    return pretrain(start, *classes.flatten(), steps=steps, generator=seeded(1000 + draw))
+
+
+def score_transfer(model: Network, test: ClassImages) -> dict[str, float]:
+    """Fit a linear head to each episode.
+
+    As with MAML, support set and query set are normalised by their own statistics; to be
+    inductive, both by those of the support set.
+    """
+
+    def fixed_probe(model: Network, x: torch.Tensor, y: torch.Tensor) -> Network:
+        return linear_probe(fix_statistics(model, x), x, y)
+
+    def score(adapt: Adapt, shots: int) -> float:
         tasks = ImageTasks(test, WAYS, shots, 15)
-        predict = as_predict(linear_probe)
         options = {"episodes": EPISODES, "generator": seeded(2)}
-        found[str(shots)] = evaluate(model, predict, tasks, **options).mean
-    return model, found
+        return evaluate(model, as_predict(adapt), tasks, **options).mean
+
+    found = {str(shots): score(linear_probe, shots) for shots in LONG}
+    return found | {f"{shots} inductive": score(fixed_probe, shots) for shots in LONG}
+
+
+def longer(classes: ClassImages, test: ClassImages, draw: int) -> dict[str, object]:
+    """MAML with one example, and transfer, trained several times as long."""
+    options = {"draw": draw, "shots": 1, "iterations": LONGER * LONG[1]}
+    learner = train("MAML", classes, **options)
+    network = transfer(classes, draw, LONGER * PRETRAINING)
+    return {
+        "MAML": score(learner, test, shots=1, inner_steps=1),
+        "transfer": score_transfer(network, test),
+    }
 
 
 def draw_results(draw: int, weights: Path | None = None) -> dict[str, object]:
@@ -138,13 +183,14 @@ def draw_results(draw: int, weights: Path | None = None) -> dict[str, object]:
             path = weights / f"{name.replace(', ', '_').replace(' ', '_')}.zip"
             save_checkpoint(path, model.state_dict(), metadata={"network": name})
 
-    network, found = transfer(classes, test, draw)
+    network = transfer(classes, draw, PRETRAINING)
     keep(network.features, "transfer")
-    result: dict[str, object] = {"transfer": found}
+    result: dict[str, object] = {"transfer": score_transfer(network, test)}
     for name in METHODS:
         options = {"draw": draw, "shots": 1, "iterations": SHORT}
         learner = train(name, classes, **options)
-        result.setdefault("short", {})[name] = score_all(name, learner, test, 1)
+        score_options = {"shots": 1, "inner_steps": 1, "head_only": name == "ANIL"}
+        result.setdefault("short", {})[name] = score(learner, test, **score_options)
     for shots, iterations in LONG.items():
         result[str(shots)] = {}
         for name in METHODS:
@@ -156,6 +202,7 @@ def draw_results(draw: int, weights: Path | None = None) -> dict[str, object]:
     learner = train("MAML", classes, **options)
     keep(learner, "group norm")
     result["1"]["group norm"] = score_all("MAML", learner, test, 1)
+    result["longer"] = longer(classes, test, draw)
     return result
 
 
@@ -176,6 +223,7 @@ def new_ledger() -> dict[str, object]:
         "short": SHORT,
         "iterations": {str(shots): n for shots, n in LONG.items()},
         "pretraining": PRETRAINING,
+        "longer": LONGER,
         "episodes": EPISODES,
     }
     return how_made("python results/maml_glyphs.py") | {"settings": settings, "draws": {}}
@@ -183,7 +231,7 @@ def new_ledger() -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, nargs="+", default=range(4))
+    parser.add_argument("--draws", type=int, nargs="+", default=DRAWS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--to", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()

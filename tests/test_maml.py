@@ -476,6 +476,15 @@ def test_only_the_whole_query_set_lets_one_query_change_the_answer_to_another():
         assert torch.allclose(*first, rtol=1e-12) == (statistics != "queries")
 
 
+@pytest.mark.parametrize("statistics", ["support", "single"])
+def test_queries_answered_at_once_are_answered_as_one_by_one(statistics):
+    model, episode = network(), images()
+    options = {"inner_lr": RATE, "inner_steps": 1, "statistics": statistics}
+    at_once = maml_predict(model, episode, **options)
+    model.register_forward_hook(lambda *_: None)  # with a hook, the plain way
+    torch.testing.assert_close(at_once, maml_predict(model, episode, **options))
+
+
 def test_without_norm_the_statistics_make_no_difference():
     model, episode = network("none"), next(images().unbind())
     answers = [

@@ -33,8 +33,8 @@ main()
 def fingerprint() -> str:
     digest = hashlib.sha256(sys.version.encode())
     sources = [p for p in (ROOT / "metalearn_lite").rglob("*") if p.suffix != ".pyc"]
-    ledgers = (ROOT / "results").glob("*.json")
-    for path in sorted([*sources, *ledgers, ROOT / "requirements.txt"]):
+    measured = [p for p in (ROOT / "results").rglob("*") if p.suffix in (".json", ".zip")]
+    for path in sorted([*sources, *measured, ROOT / "requirements.txt"]):
         if path.is_file():
             digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
     return digest.hexdigest()

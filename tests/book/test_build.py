@@ -25,13 +25,16 @@ def build_book(tmp_path, monkeypatch):
     return module
 
 
-def test_the_fingerprint_follows_the_package_and_the_pins(build_book, tmp_path):
+def test_the_fingerprint_follows_the_package_the_pins_and_the_results(build_book, tmp_path):
     first = build_book.fingerprint()
     assert build_book.fingerprint() == first
     (tmp_path / "metalearn_lite" / "maml.py").write_text("alpha = 0.1\n")
     second = build_book.fingerprint()
     (tmp_path / "requirements.txt").write_text("torch==2.14.0\n")
-    assert len({first, second, build_book.fingerprint()}) == 3
+    third = build_book.fingerprint()
+    (tmp_path / "results" / "maml").mkdir(parents=True)
+    (tmp_path / "results" / "maml" / "weights.zip").write_bytes(b"weights")
+    assert len({first, second, third, build_book.fingerprint()}) == 4
 
 
 def test_compiled_files_do_not_count(build_book, tmp_path):

@@ -1,24 +1,47 @@
 """The ledgers of long runs: whole, and reproduced where that is quick."""
 
+import hashlib
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from metalearn_lite.checkpoint import load_checkpoint
+from metalearn_lite.datasets import glyphs, omniglot
+from metalearn_lite.evaluation import evaluate
 from metalearn_lite.factors import factor_tasks
 from metalearn_lite.ledger import read_ledger
+from metalearn_lite.maml import maml_predict
+from metalearn_lite.models import conv4
+from metalearn_lite.tasks import ImageTasks
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
-@pytest.fixture(scope="module")
-def recipe():
-    specification = importlib.util.spec_from_file_location("recipe", RESULTS / "multi_task.py")
+def load_recipe(name):
+    specification = importlib.util.spec_from_file_location(name, RESULTS / f"{name}.py")
     module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module  # where dataclasses look
     specification.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    return load_recipe("multi_task")
+
+
+@pytest.fixture(scope="module")
+def glyph_recipe():
+    return load_recipe("maml_glyphs")
+
+
+@pytest.fixture(scope="module")
+def omniglot_recipe():
+    return load_recipe("omniglot_maml")
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +56,10 @@ def shape(entry):
     return len(entry) if isinstance(entry, list) else type(entry).__name__
 
 
-def test_the_ledger_says_how_it_was_made():
-    about = read_ledger(RESULTS / "multi_task.json").about
-    assert about["command"] == "python results/multi_task.py"
+@pytest.mark.parametrize("name", ["multi_task", "maml_glyphs"])
+def test_the_ledger_says_how_it_was_made(name):
+    about = read_ledger(RESULTS / f"{name}.json").about
+    assert about["command"] == f"python results/{name}.py"
     assert {"python", "torch", "metalearn_lite"} <= set(about["versions"])
 
 
@@ -55,3 +79,52 @@ def test_a_draw_of_the_ledger_is_reproduced(recipe, train):
         _, scores = recipe.run(tasks, draw)
         mean = sum(scores.values()) / len(scores)
         assert mean == pytest.approx(ledger.scores("shared").values[draw].item(), abs=0.02)
+
+
+def test_the_recipe_for_glyphs_makes_what_is_in_every_draw(glyph_recipe, monkeypatch):
+    draws = json.loads((RESULTS / "maml_glyphs.json").read_text())["draws"]
+    assert list(draws) == [str(i) for i in glyph_recipe.DRAWS]
+    quick = {"SHORT": 2, "LONG": {1: 2, 5: 2}, "PRETRAINING": 2, "EPISODES": 2}
+    for name, value in quick.items():
+        monkeypatch.setattr(glyph_recipe, name, value)
+    made = glyph_recipe.rounded(glyph_recipe.draw_results(0))
+    for draw in draws.values():
+        assert shape(draw) == shape(made)
+
+
+@pytest.mark.parametrize(
+    ("weights", "path"), [("MAML_5_shot", "5/MAML"), ("ANIL_1_shot", "1/ANIL")]
+)
+def test_the_weights_of_the_first_draw_score_what_its_ledger_says(glyph_recipe, weights, path):
+    test = glyphs().split_groups()[2]
+    model = conv4(5, width=glyph_recipe.WIDTH)
+    model.load_state_dict(load_checkpoint(RESULTS / "maml_glyphs" / f"{weights}.zip"))
+    options = {"shots": int(path[0]), "inner_steps": 1, "head_only": "ANIL" in path}
+    expected = read_ledger(RESULTS / "maml_glyphs.json").scores(f"{path}/steps/1").values[0].item()
+    assert glyph_recipe.score(model, test, **options) == pytest.approx(expected, abs=0.003)
+
+
+def test_the_page_on_handwriting_is_what_the_recipe_writes(omniglot_recipe):
+    runs = json.loads((RESULTS / "omniglot_maml.json").read_text())["runs"]
+    assert set(runs) == set(omniglot_recipe.RUNS)
+    assert (RESULTS / "omniglot_maml.md").read_text() == omniglot_recipe.page(runs)
+    for name, run in runs.items():
+        assert run["settings"] == vars(omniglot_recipe.RUNS[name])
+        weights = RESULTS / "omniglot_maml" / f"{omniglot_recipe.file_name(name)}.zip"
+        assert hashlib.sha256(weights.read_bytes()).hexdigest() == run["sha256"]
+
+
+def test_the_weights_score_on_handwriting_what_the_page_says(omniglot_root):
+    held_out = omniglot(omniglot_root).split_groups()[1]
+    run = json.loads((RESULTS / "omniglot_maml.json").read_text())["runs"]["5-way 1-shot"]
+    model = conv4(5)
+    model.load_state_dict(load_checkpoint(RESULTS / "omniglot_maml" / "5-way_1-shot.zip"))
+
+    def predict(model, episode):
+        return maml_predict(model, episode, inner_lr=0.4, inner_steps=1)
+
+    tasks = ImageTasks(held_out, ways=5, shots=1, queries=15)
+    generator = torch.Generator().manual_seed(7)  # other episodes than those of the page
+    found = evaluate(model, predict, tasks, episodes=100, generator=generator)
+    expected = run["scores"]["15 queries, queries, 1 steps"]["percent"] / 100
+    assert abs(found.mean - expected) < 2 * found.half_width
