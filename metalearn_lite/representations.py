@@ -78,4 +78,5 @@ def cka(x: Tensor, y: Tensor) -> Tensor:
         common, size = (k * m).sum(), k.norm() * m.norm()
     if size == 0:
         raise ValueError("one set is the same for all inputs: nothing is left to compare")
-    return common / size
+    similarity: Tensor = common / size
+    return similarity
