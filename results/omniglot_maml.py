@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -82,8 +83,8 @@ same weights on the same episodes, by what each query is normalised with, as in
 |---|---|---|---|---|---|
 {others}
 
-The first two columns of scores are transductive, the last two are not. (The third is taken on the
-first {fewer} of the episodes.)
+The first two columns of scores are transductive, the last two are not. (With five examples
+the third is taken on the first {fewer} of the episodes.)
 """
 
 
@@ -157,27 +158,22 @@ def score(model: Network, run: Run, classes: ClassImages) -> dict[str, dict[str,
     """Score the held-out alphabets, on the same episodes for each way of predicting.
 
     An inductive answer does not depend on the other queries, so only the transductive score is
-    taken a second time, with as few queries as in the paper. Answers in company of the support
-    set are slow, so these are given for a fifth of the episodes.
+    taken a second time, with as few queries as in the paper. Answers in company of a
+    support set of many images are slow, and given for a fifth of the episodes.
     """
     ways_to_score = [(queries, "queries") for queries in (run.shots, 15)]
     ways_to_score += [(15, "support"), (15, "single")]
     scores = {}
     for queries, statistics in ways_to_score:
         for steps in (run.inner_steps, run.test_steps):
-
-            def predict(
-                model: Network, episode: Episode, steps: int = steps, statistics=statistics
-            ) -> torch.Tensor:
-                return maml_predict(
-                    model, episode, inner_lr=run.inner_lr, inner_steps=steps, statistics=statistics
-                )
-
+            slow = statistics == "support" and run.shots > 1
             seen = evaluate(
                 model,
-                predict,
+                partial(
+                    maml_predict, inner_lr=run.inner_lr, inner_steps=steps, statistics=statistics
+                ),
                 ImageTasks(classes, run.ways, run.shots, queries),
-                episodes=EPISODES // 5 if statistics == "support" else EPISODES,
+                episodes=EPISODES // 5 if slow else EPISODES,
                 generator=seeded(SEED + 2),
             )
             scores[f"{queries} queries, {statistics}, {steps} steps"] = summary(seen)
