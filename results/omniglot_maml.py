@@ -75,16 +75,17 @@ The numbers are not measured in quite the same way:
 
 ## What the batch is worth
 
-A network that normalises by its batch answers better when the batch is the whole query set. The
-same weights on the same episodes, by what each query is normalised with, as in
-{{doc}}`../chapters/maml_images`:
+A network that normalises by its batch answers better when the batch is the whole query set. Here
+are the same weights by what each query is normalised with: as many queries of each class as there
+are examples (*few*), 15 of each class, the support set and itself, or itself alone. The chapter
+{{doc}}`../chapters/maml_images` explains why the last one fails.
 
-| | steps | queries, as few as examples | 15 queries a class | support and itself | itself alone |
+| | steps | few | 15 | support | alone |
 |---|---|---|---|---|---|
 {others}
 
-The first two columns of scores are transductive, the last two are not. (With five examples
-the third is taken on the first {fewer} of the episodes.)
+*Few* and *15* are transductive, the others are not. (With five examples *support* is taken on the
+first {fewer} of the episodes.)
 """
 
 
