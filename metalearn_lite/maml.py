@@ -5,11 +5,12 @@ networks". ``adapt`` is the inner loop; ``maml_loss`` is the outer loss, whose g
 through the inner loop. First-order MAML, ANIL and Meta-SGD are options of the same functions.
 """
 
-from typing import Literal
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from metalearn_lite.company import Statistics, answer, check_statistics
 from metalearn_lite.inner_loop import (
     Loss,
     Params,
@@ -23,8 +24,6 @@ from metalearn_lite.many_tasks import many_tasks
 from metalearn_lite.meta_gradient import Settings, adapt_many, loss_of_many
 from metalearn_lite.models import Network
 from metalearn_lite.tasks import Episode
-
-Statistics = Literal["queries", "single", "support"]
 
 
 def adapt(
@@ -213,8 +212,7 @@ def maml_predict(
     Raises:
         ValueError: as in ``adapt``, and for an unknown ``statistics``.
     """
-    if statistics not in ("queries", "single", "support"):
-        raise ValueError(f"statistics is {statistics!r}: expected 'queries', 'single' or 'support'")
+    check_statistics(statistics)
     answers = []
     for task in episode.unbind():
         adapted = adapt(
@@ -227,8 +225,7 @@ def maml_predict(
             first_order=True,
             loss_fn=loss_fn,
         )
-        with torch.no_grad():
-            answers.append(_answer(model, adapted, task, statistics))
+        answers.append(answer(model, partial(call, model, adapted), task, statistics))
     return torch.stack(answers) if episode.batch is not None else answers[0]
 
 
@@ -289,19 +286,6 @@ def adapting(model: nn.Module, *, head_only: bool = False) -> dict[str, Tensor]:
         for name, p in model.named_parameters()
         if p.requires_grad and (name.startswith("head.") or not head_only)
     }
-
-
-def _answer(model: nn.Module, params: Params, task: Episode, statistics: Statistics) -> Tensor:
-    if statistics == "queries":
-        return call(model, params, task.query_x)
-    company = task.support_x if statistics == "support" else task.support_x[:0]
-
-    def one(x: Tensor) -> Tensor:
-        return call(model, params, torch.cat([company, x.unsqueeze(0)]))[-1]
-
-    if many_tasks(model) is not None:  # no layer among them that vmap would change
-        return torch.func.vmap(one)(task.query_x)
-    return torch.stack([one(x) for x in task.query_x])
 
 
 def _holds_tasks(y: Tensor) -> bool:

@@ -7,9 +7,10 @@ compared shares its draw. All are scored on the same episodes of the test script
 written when it is done; the first also leaves its weights in results/maml_glyphs/. About half
 an hour a draw on one core.
 
-Step sizes are the best of a few that were tried with MAML on the validation scripts, 600
-iterations each: 0.4 of 0.1, 0.4 and 1 in the inner loop, also for first-order MAML, ANIL and
-group norm; 0.005 of 0.003, 0.005 and 0.01 in the outer one.
+Step sizes are the best of a few that were tried on the validation scripts, 600 iterations each.
+In the inner loop 0.4 of 0.1, 0.4 and 1, for MAML, first-order MAML and ANIL alike, and of 0.1 and
+0.4 for group norm; in the outer one 0.005 of 0.003, 0.005 and 0.01, for group norm of 0.001, 0.003
+and 0.005.
 """
 
 import argparse

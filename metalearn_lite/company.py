@@ -1,0 +1,58 @@
+"""In which company a query is answered: what it shares the statistics of a batch with.
+
+A network that normalises by the batch it sees lets the answers to different queries depend on
+each other. Whoever reports a score has to say who was in the batch.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from metalearn_lite.many_tasks import many_tasks
+from metalearn_lite.tasks import Episode
+
+Statistics = Literal["queries", "single", "support"]
+
+
+def check_statistics(statistics: str) -> None:
+    """Raise a ``ValueError`` for a name that is none of ``Statistics``."""
+    if statistics not in ("queries", "single", "support"):
+        raise ValueError(f"statistics is {statistics!r}: expected 'queries', 'single' or 'support'")
+
+
+def answer(
+    model: nn.Module,
+    outputs: Callable[[Tensor], Tensor],
+    task: Episode,
+    statistics: Statistics,
+) -> Tensor:
+    """Compute the outputs for the queries of one task, without a gradient.
+
+    Args:
+        model: the network behind ``outputs``; if ``many_tasks`` knows all of its layers, the
+            queries that are answered one by one are computed at once.
+        outputs: from a batch of inputs to a batch of outputs.
+        task: its queries are answered, in the company of its support set if asked for.
+        statistics: ``"queries"``: all queries in one batch (transductive); ``"support"``: each
+            query in a batch with the support set; ``"single"``: each query alone.
+
+    Returns:
+        ``(m, outputs)``.
+
+    Raises:
+        ValueError: for an unknown ``statistics``.
+    """
+    check_statistics(statistics)
+    company = task.support_x if statistics == "support" else task.support_x[:0]
+
+    def one(x: Tensor) -> Tensor:
+        return outputs(torch.cat([company, x.unsqueeze(0)]))[-1]
+
+    with torch.no_grad():
+        if statistics == "queries":
+            return outputs(task.query_x)
+        if many_tasks(model) is not None:  # no layer among them that vmap would change
+            return torch.func.vmap(one)(task.query_x)
+        return torch.stack([one(x) for x in task.query_x])
