@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,45 @@ def read_ledger(path: Path | str) -> Ledger:
 def write_ledger(path: Path | str, content: Mapping[str, Any]) -> None:
     """Write a ledger as JSON; a run that is stopped leaves the old one or the new one."""
     write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def fill_ledger(
+    path: Path | str,
+    draws: Iterable[int],
+    begin: Callable[[], Mapping[str, Any]],
+    measure: Callable[[int, Mapping[str, Any]], Mapping[str, Any]],
+) -> None:
+    """Measure the draws that a ledger lacks; each is written as soon as it is done.
+
+    Args:
+        path: the ledger; begun where there is none.
+        draws: which draws it shall hold.
+        begin: ``begin()`` says how the ledger is made, ``how_made`` and settings.
+        measure: ``measure(draw, ledger)`` gives the numbers of a draw, in nested mappings;
+            ``ledger`` is what the file holds so far. They are kept to five decimals.
+    """
+    path = Path(path)
+    if not path.exists():
+        write_ledger(path, {**begin(), "draws": {}})
+    for draw in draws:
+        ledger = json.loads(path.read_text(encoding="utf-8"))
+        if str(draw) in ledger["draws"]:
+            continue
+        start = time.monotonic()
+        result = rounded(measure(draw, ledger))
+        ledger = json.loads(path.read_text(encoding="utf-8"))  # another process may have written
+        ledger["draws"][str(draw)] = result
+        write_ledger(path, ledger)
+        print(f"draw {draw}: {time.monotonic() - start:.0f} s", flush=True)
+
+
+def rounded(value: Any) -> Any:
+    """Round every float in nested mappings and lists to five decimals."""
+    if isinstance(value, Mapping):
+        return {key: rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [rounded(entry) for entry in value]
+    return round(value, 5) if isinstance(value, float) else value
 
 
 def how_made(command: str) -> dict[str, Any]:

@@ -14,8 +14,6 @@ and 0.005.
 """
 
 import argparse
-import json
-import time
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +23,7 @@ from torch.func import functional_call
 from metalearn_lite.checkpoint import save_checkpoint
 from metalearn_lite.datasets import ClassImages, glyphs
 from metalearn_lite.evaluation import evaluate
-from metalearn_lite.ledger import how_made, write_ledger
+from metalearn_lite.ledger import fill_ledger, how_made
 from metalearn_lite.maml import MetaSGD, adapt, maml_loss, maml_predict
 from metalearn_lite.models import Network, conv4
 from metalearn_lite.normalisation import fix_statistics
@@ -207,12 +205,6 @@ def draw_results(draw: int, weights: Path | None = None) -> dict[str, object]:
     return result
 
 
-def rounded(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: rounded(entry) for key, entry in value.items()}
-    return round(value, 5) if isinstance(value, float) else value
-
-
 def new_ledger() -> dict[str, object]:
     settings = {
         "ways": WAYS,
@@ -227,7 +219,7 @@ def new_ledger() -> dict[str, object]:
         "longer": LONGER,
         "episodes": EPISODES,
     }
-    return how_made("python results/maml_glyphs.py") | {"settings": settings, "draws": {}}
+    return how_made("python results/maml_glyphs.py") | {"settings": settings}
 
 
 def main() -> None:
@@ -237,17 +229,11 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    if not options.to.exists():
-        write_ledger(options.to, new_ledger())
-    for draw in options.draws:
-        ledger = json.loads(options.to.read_text())
-        if str(draw) in ledger["draws"]:
-            continue
-        start = time.monotonic()
-        weights = options.to.with_suffix("") if draw == 0 else None
-        ledger["draws"][str(draw)] = rounded(draw_results(draw, weights))
-        write_ledger(options.to, ledger)
-        print(f"draw {draw}: {time.monotonic() - start:.0f} s", flush=True)
+
+    def measure(draw: int, _: object) -> dict[str, object]:
+        return draw_results(draw, options.to.with_suffix("") if draw == 0 else None)
+
+    fill_ledger(options.to, options.draws, new_ledger, measure)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,8 @@ forty-five minutes on two cores.
 """
 
 import argparse
-import json
 import math
-import time
+from collections.abc import Mapping
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -30,7 +29,7 @@ from metalearn_lite.joint_training import (
     by_weights,
     train_together,
 )
-from metalearn_lite.ledger import how_made, write_ledger
+from metalearn_lite.ledger import fill_ledger, how_made, rounded
 from metalearn_lite.models import Network
 from metalearn_lite.multitask import (
     MISSING,
@@ -302,12 +301,6 @@ def draw_results(draw: int, weights: dict[str, float]) -> dict[str, object]:
     return result
 
 
-def rounded(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: rounded(entry) for key, entry in value.items()}
-    return round(value, 5) if isinstance(value, float) else value
-
-
 def new_ledger() -> dict[str, object]:
     train, _, _ = glyphs().split_groups()
     return how_made("python results/multi_task.py") | {
@@ -315,7 +308,6 @@ def new_ledger() -> dict[str, object]:
         "width": WIDTH,
         "episodes": EPISODES,
         "tuned weights": rounded(tuned_weights(train)),
-        "draws": {},
     }
 
 
@@ -326,18 +318,11 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    if not options.to.exists():
-        write_ledger(options.to, new_ledger())
-    for draw in options.draws:
-        ledger = json.loads(options.to.read_text())
-        if str(draw) in ledger["draws"]:
-            continue
-        start = time.monotonic()
-        result = rounded(draw_results(draw, ledger["tuned weights"]))
-        ledger = json.loads(options.to.read_text())  # another process may have written too
-        ledger["draws"][str(draw)] = result
-        write_ledger(options.to, ledger)
-        print(f"draw {draw}: {time.monotonic() - start:.0f} s", flush=True)
+
+    def measure(draw: int, ledger: Mapping[str, object]) -> dict[str, object]:
+        return draw_results(draw, ledger["tuned weights"])
+
+    fill_ledger(options.to, options.draws, new_ledger, measure)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from metalearn_lite.ledger import Ledger, how_made, read_ledger, write_ledger
+from metalearn_lite.ledger import Ledger, fill_ledger, how_made, read_ledger, write_ledger
 
 DRAWS = [{"a": {"x": 1.0, "y": 3.0}, "b": [0.0, 1.0]}, {"a": {"x": 2.0, "y": 6.0}, "b": [2.0, 3.0]}]
 
@@ -51,3 +51,21 @@ def test_a_ledger_that_is_written_can_be_read(tmp_path):
     ledger = read_ledger(tmp_path / "a.json")
     assert ledger.draws == [DRAWS[0]] and ledger.about == made
     assert {"python", "torch", "metalearn_lite"} == set(made["versions"])
+
+
+def test_only_missing_draws_are_measured_and_each_is_written_at_once(tmp_path):
+    path, asked = tmp_path / "a.json", []
+
+    def measure(draw, ledger):
+        asked.append((draw, ledger["setting"], sorted(ledger["draws"])))
+        if draw == 2:
+            raise KeyboardInterrupt
+        return {"a": {"x": draw + 1 / 3}, "b": [2 / 3]}
+
+    with pytest.raises(KeyboardInterrupt):
+        fill_ledger(path, range(3), lambda: {"setting": 7}, measure)
+    fill_ledger(path, [1, 0], lambda: {"setting": 8}, measure)
+    assert asked == [(0, 7, []), (1, 7, ["0"]), (2, 7, ["0", "1"])]
+    first, second = read_ledger(path).draws
+    assert first == {"a": {"x": 0.33333}, "b": [0.66667]}
+    assert second == {"a": {"x": 1.33333}, "b": [0.66667]}
