@@ -284,7 +284,7 @@ def _minibatches(x: Tensor, y: Tensor, walk: _Walk) -> list[tuple[Tensor, Tensor
     """Return the examples of each step, ``(T, b, ...)``: whole rounds, each in a new order."""
     tasks, n = y.shape[:2]
     steps, size = walk.inner_steps, min(walk.inner_batch or n, n)
-    if size == n:
+    if size == n or steps == 0:
         return [(x, y)] * steps
     rounds = -(-steps * size // n)
     shuffled = [

@@ -110,7 +110,11 @@ def test_one_step_of_sgd_is_a_step_of_joint_training(norm):
 
 def test_zero_steps_and_a_step_size_of_zero_stay_where_they_are():
     model, episode = small_mlp(), sines()(3)
-    for options in ({"inner_steps": 0}, {"inner_steps": 3, "meta_lr": 0.0}):
+    for options in (
+        {"inner_steps": 0},
+        {"inner_steps": 0, "inner_batch": 2},
+        {"inner_steps": 3, "meta_lr": 0.0},
+    ):
         all_close(
             reptile_step(model, episode, inner_lr=0.1, **options), named(model), atol=0, rtol=0
         )
