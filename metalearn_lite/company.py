@@ -4,7 +4,7 @@ A network that normalises by the batch it sees lets the answers to different que
 each other. Whoever reports a score has to say who was in the batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
@@ -56,3 +56,27 @@ def answer(
         if many_tasks(model) is not None:  # no layer among them that vmap would change
             return torch.func.vmap(one)(task.query_x)
         return torch.stack([one(x) for x in task.query_x])
+
+
+def task_features(
+    features: nn.Module, episode: Episode
+) -> Iterator[tuple[Episode, Tensor, Tensor]]:
+    """Yield each task with the features of its support set and of its queries.
+
+    Support set and queries pass one after the other, so with batch statistics each has its
+    own. Tasks that can be computed together are.
+
+    Args:
+        features: from inputs ``(n, ...)`` to feature vectors ``(n, d)``.
+        episode: one task or T of them.
+
+    Yields:
+        The task, its support features ``(n, d)`` and its query features ``(m, d)``.
+    """
+    if episode.batch is not None and many_tasks(features) is not None:
+        together = torch.func.vmap(features)  # each task with the statistics of its own batch
+        support, queries = together(episode.support_x), together(episode.query_x)
+        yield from zip(episode.unbind(), support, queries, strict=True)
+        return
+    for task in episode.unbind():
+        yield task, features(task.support_x), features(task.query_x)

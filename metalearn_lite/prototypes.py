@@ -4,15 +4,13 @@ Snell, Swersky and Zemel (2017), "Prototypical networks for few-shot learning". 
 a task but the means. ``prototype_loss`` trains the space, ``prototype_predict`` answers in it.
 """
 
-from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metalearn_lite.company import Statistics, answer
-from metalearn_lite.many_tasks import many_tasks
+from metalearn_lite.company import Statistics, answer, task_features
 from metalearn_lite.models import Network
 from metalearn_lite.tasks import Episode
 
@@ -92,8 +90,8 @@ def prototype_logits(
     raise ValueError(f"distance is {distance!r}: expected 'euclidean' or 'cosine'")
 
 
-def prototype_head(means: Tensor) -> nn.Linear:
-    r"""Return the linear layer that decides as squared distances to the means do.
+def linear_form(means: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Return weight and bias that decide as squared distances to the means do.
 
     .. math::
 
@@ -105,15 +103,26 @@ def prototype_head(means: Tensor) -> nn.Linear:
     Args:
         means: c, ``(ways, d)``.
 
+    Returns:
+        ``W (ways, d)`` and ``b (ways,)``, connected to ``means``.
+
     Reference:
-        Snell et al. (2017), section 2.4; Triantafillou et al. (2020), section 3, where a head
-        begins like this and is then adapted (Proto-MAML).
+        Snell et al. (2017), section 2.4.
+    """
+    return 2 * means, -means.square().sum(dim=1)
+
+
+def prototype_head(means: Tensor) -> nn.Linear:
+    """Return ``linear_form`` as a layer of its own, without a connection to the means.
+
+    Args:
+        means: c, ``(ways, d)``.
     """
     ways, d = means.shape
     head = nn.Linear(d, ways, device=means.device, dtype=means.dtype)
     with torch.no_grad():
-        head.weight.copy_(2 * means)
-        head.bias.copy_(-means.square().sum(dim=1))
+        for p, value in zip(head.parameters(), linear_form(means), strict=True):
+            p.copy_(value)
     return head
 
 
@@ -138,8 +147,8 @@ def prototype_loss(
         ValueError: if a class of an episode has no example.
     """
     losses = []
-    for task, support, queries in _features(model, episode):
-        means = prototypes(support, task.support_y, ways=_ways(task))
+    for task, support, queries in task_features(model.features, episode):
+        means = prototypes(support, task.support_y, ways=count_ways(task))
         logits = prototype_logits(queries, means, distance=distance, scale=scale)
         losses.append(F.cross_entropy(logits, task.query_y))
     return torch.stack(losses).mean()
@@ -181,17 +190,6 @@ def prototype_predict(
     return torch.stack(answers) if episode.batch is not None else answers[0]
 
 
-def _ways(task: Episode) -> int:
+def count_ways(task: Episode) -> int:
+    """Count the classes that a task names, in its support set or in its queries."""
     return int(torch.cat([task.support_y, task.query_y]).max()) + 1
-
-
-def _features(model: Network, episode: Episode) -> Iterator[tuple[Episode, Tensor, Tensor]]:
-    """Yield each task with the features of its support set and of its queries."""
-    compute: Callable[[Tensor], Tensor] = model.features
-    if episode.batch is not None and many_tasks(model) is not None:
-        together = torch.func.vmap(compute)  # each task with the statistics of its own batch
-        support, queries = together(episode.support_x), together(episode.query_x)
-        yield from zip(episode.unbind(), support, queries, strict=True)
-        return
-    for task in episode.unbind():
-        yield task, compute(task.support_x), compute(task.query_x)
