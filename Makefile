@@ -47,6 +47,7 @@ bench: $(INSTALLED)
 results: $(INSTALLED)
 	$(RUN) results/multi_task.py
 	$(RUN) results/maml_glyphs.py
+	$(RUN) results/prototypes_glyphs.py
 	$(RUN) results/omniglot_maml.py
 
 requirements: $(INSTALLED)

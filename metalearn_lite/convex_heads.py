@@ -56,8 +56,7 @@ def ridge_head(
         ValueError: if a class has no example, or ``penalty`` is not positive.
 
     Reference:
-        Bertinetto et al. (2019), equations 4 and 6. There a column of ones makes the bias,
-        which is then penalised with the weights.
+        Bertinetto et al. (2019), section 3. A free bias is the convention of scikit-learn.
     """
     _check_positive("penalty", penalty)
     targets = F.one_hot(labels, _count(features, labels, ways)).to(features.dtype)
@@ -96,7 +95,7 @@ def ridge_loss(
         ValueError: if a class has no example, or ``penalty`` or ``scale`` is not positive.
 
     Reference:
-        Bertinetto et al. (2019), algorithm 1, and section 3.4 for the scale.
+        Bertinetto et al. (2019), section 3.
     """
     _check_positive("scale", scale)
     losses = []
@@ -150,7 +149,7 @@ class LearnedRidge(nn.Module):
         log_scale: logarithm of the scale.
 
     Reference:
-        Bertinetto et al. (2019), section 3.4, where both are learned too.
+        Bertinetto et al. (2019), section 3, learn both across tasks too.
     """
 
     def __init__(self, network: Network, *, penalty: float = 1.0, scale: float = 1.0) -> None:

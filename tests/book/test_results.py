@@ -16,6 +16,7 @@ from metalearn_lite.factors import factor_tasks
 from metalearn_lite.ledger import read_ledger
 from metalearn_lite.maml import maml_predict
 from metalearn_lite.models import conv4
+from metalearn_lite.prototypes import prototype_predict
 from metalearn_lite.tasks import ImageTasks
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -40,6 +41,11 @@ def glyph_recipe():
 
 
 @pytest.fixture(scope="module")
+def prototype_recipe():
+    return load_recipe("prototypes_glyphs")
+
+
+@pytest.fixture(scope="module")
 def omniglot_recipe():
     return load_recipe("omniglot_maml")
 
@@ -56,7 +62,7 @@ def shape(entry):
     return len(entry) if isinstance(entry, list) else type(entry).__name__
 
 
-@pytest.mark.parametrize("name", ["multi_task", "maml_glyphs"])
+@pytest.mark.parametrize("name", ["multi_task", "maml_glyphs", "prototypes_glyphs"])
 def test_the_ledger_says_how_it_was_made(name):
     about = read_ledger(RESULTS / f"{name}.json").about
     assert about["command"] == f"python results/{name}.py"
@@ -102,6 +108,57 @@ def test_the_weights_of_the_first_draw_score_what_its_ledger_says(glyph_recipe, 
     options = {"shots": int(path[0]), "inner_steps": 1, "head_only": "ANIL" in path}
     expected = read_ledger(RESULTS / "maml_glyphs.json").scores(f"{path}/steps/1").values[0].item()
     assert glyph_recipe.score(model, test, **options) == pytest.approx(expected, abs=0.003)
+
+
+def test_the_recipe_for_prototypes_makes_what_is_in_every_draw(prototype_recipe, monkeypatch):
+    draws = json.loads((RESULTS / "prototypes_glyphs.json").read_text())["draws"]
+    assert list(draws) == [str(i) for i in prototype_recipe.DRAWS]
+    for name, value in {"ITERATIONS": {1: 2, 5: 2}, "EPISODES": 2}.items():
+        monkeypatch.setattr(prototype_recipe, name, value)
+    made = prototype_recipe.draw_results(0)
+    for draw in draws.values():
+        assert shape(draw) == shape(made)
+
+
+def test_the_draws_of_ways_begin_with_those_of_the_ledger_of_all(prototype_recipe):
+    everything, ways = (
+        json.loads((RESULTS / f"prototypes_{name}.json").read_text())["draws"]
+        for name in ("glyphs", "ways")
+    )
+    assert list(ways) == [str(i) for i in prototype_recipe.WAYS_DRAWS]
+    for draw, numbers in ways.items():
+        assert shape(numbers) == shape(ways["0"])
+        if draw in everything:
+            assert numbers == prototype_recipe.ways_results(int(draw), everything)
+
+
+def test_prototypes_and_maml_are_scored_on_the_same_episodes(
+    prototype_recipe, glyph_recipe, monkeypatch
+):
+    seen, test, model = [], glyphs().split_groups()[2], conv4(5, width=8)
+
+    def record(*args, **options):
+        seen.append(evaluate(*args, **options))
+        return seen[-1]
+
+    for recipe in (prototype_recipe, glyph_recipe):
+        monkeypatch.setattr(recipe, "evaluate", record)
+        monkeypatch.setattr(recipe, "EPISODES", 2)
+    for shots in (1, 5):
+        prototype_recipe.score(model, prototype_predict, test, shots)
+        glyph_recipe.score(model, test, shots=shots, inner_steps=0)
+        assert seen[-1].episodes == seen[-2].episodes != ""
+
+
+def test_the_weights_of_prototypes_score_what_their_ledger_says(prototype_recipe):
+    test = glyphs().split_groups()[2]
+    model = conv4(5, width=prototype_recipe.WIDTH)
+    model.load_state_dict(load_checkpoint(RESULTS / "prototypes_glyphs/prototypes_20_ways.zip"))
+    ledger = read_ledger(RESULTS / "prototypes_glyphs.json")
+    for shots in (1, 5):
+        expected = ledger.entries(f"prototypes/20 ways/{shots}")[0]
+        found = prototype_recipe.score(model, prototype_predict, test, shots)
+        assert found == pytest.approx(expected, abs=0.003)
 
 
 def test_the_page_on_handwriting_is_what_the_recipe_writes(omniglot_recipe):
