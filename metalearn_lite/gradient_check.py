@@ -173,7 +173,7 @@ class _Place:
 
     def slope(self, v: Mapping[str, Tensor], size: float, tolerance: float) -> float:
         for epsilon in EPSILONS:
-            wide, narrow = self._quotient(v, epsilon), self._quotient(v, epsilon / 2)
+            wide, narrow = self.quotient(v, epsilon), self.quotient(v, epsilon / 2)
             if abs(wide - narrow) <= tolerance / 10 * max(size, abs(wide)):
                 return narrow
         raise ValueError(
@@ -182,7 +182,7 @@ class _Place:
             "weights, or a smaller inner step size"
         )
 
-    def _quotient(self, v: Mapping[str, Tensor], epsilon: float) -> float:
+    def quotient(self, v: Mapping[str, Tensor], epsilon: float) -> float:
         ends = [self.value({n: sign * epsilon * d for n, d in v.items()}) for sign in (1, -1)]
         return (ends[0] - ends[1]) / (2 * epsilon)
 
@@ -190,8 +190,10 @@ class _Place:
 def _complain(
     place: _Place, gradient: Mapping[str, Tensor], v: Mapping[str, Tensor], tolerance: float
 ) -> None:
-    errors = {name: place.error(gradient, {name: v[name]}, tolerance) for name in v}
-    wrong = sorted((name for name in v if errors[name] > tolerance), key=lambda n: -errors[n])
+    slopes = {name: place.quotient({name: v[name]}, EPSILONS[2]) for name in v}
+    gaps = {n: abs(slope - _along(gradient, {n: v[n]})) for n, slope in slopes.items()}
+    limits = {n: tolerance * max(_typical(gradient), abs(slope)) for n, slope in slopes.items()}
+    wrong = sorted((name for name in v if gaps[name] > limits[name]), key=lambda n: -gaps[n])
     names = ", ".join(wrong[:3]) + (", ..." if len(wrong) > 3 else "")
     slope, found = place.slope(v, _typical(gradient), tolerance), _along(gradient, v)
     raise ValueError(
