@@ -31,7 +31,8 @@ types: $(INSTALLED)
 	$(RUN) -m mypy
 
 chapters-check: $(INSTALLED)
-	$(RUN) -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=120 chapters
+	$(RUN) -m pytest -q -n 2 --dist loadfile --nbval-lax --nbval-current-env \
+	  --nbval-cell-timeout=120 chapters
 
 pages: book
 	$(RUN) -m pytest -q tests/book
@@ -47,6 +48,7 @@ bench: $(INSTALLED)
 results: $(INSTALLED)
 	$(RUN) results/multi_task.py
 	$(RUN) results/maml_glyphs.py
+	$(RUN) results/reptile_glyphs.py
 	$(RUN) results/prototypes_glyphs.py
 	$(RUN) results/omniglot_maml.py
 

@@ -7,8 +7,13 @@ And what a chapter may do: glue numbers in full precision, whose last digits dif
 processor to processor. What a cell prints is compared; what it glues is not.
 """
 
+import os
+
 import pytest
 from nbval.plugin import IPyNbCell
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # chapters that run side by side: a core each
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 GLUED = "application/papermill.record/text/plain"
 

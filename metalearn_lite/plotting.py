@@ -23,7 +23,7 @@ COLOURS = {
     "multi-task": "#CC79A7",
     "MAML": "#0072B2",
     "Reptile": "#009E73",
-    "prototypes": "#F0E442",
+    "prototypes": "#882255",
 }
 
 STYLE = {

@@ -74,10 +74,15 @@ def main() -> int:
         forget(BUILD / ".jupyter_cache", BUILD / ".doctrees")
         BUILD.mkdir(exist_ok=True)
         stamp.write_text(fingerprint())
+    chapters = ROOT / "chapters"
+    cache = [str(BUILD / ".jupyter_cache"), *sorted(str(p) for p in chapters.glob("*.ipynb"))]
+    subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "execute_chapters.py"), *cache], cwd=chapters
+    )
     # -W: warnings are errors; -n: so are references to what does not exist
     options = ["build", str(ROOT), "-W", "-n", "--keep-going", "--config", str(configuration())]
     command = [sys.executable, "-c", JUPYTER_BOOK, *options]
-    status = subprocess.run(command, cwd=ROOT / "chapters").returncode
+    status = subprocess.run(command, cwd=chapters).returncode
     if status or not (BUILD / "html" / "index.html").exists():
         # Sphinx warns of a page only when it reads it: it must read it again next time
         forget(BUILD / ".doctrees")

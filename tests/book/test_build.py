@@ -1,10 +1,15 @@
 """What the tool that builds the book decides: when to forget, and what a host turns on."""
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
+from jupyter_cache import get_cache
+from nbformat.v4 import new_code_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -92,4 +97,27 @@ def test_a_changed_package_forgets_what_was_executed(build_book, tmp_path, monke
     build_book.main()
     cache.mkdir()
     build_book.main()
-    assert seen == [False, True]
+    assert seen == [False, False, True, True]  # chapters and book, twice
+
+
+def test_chapters_are_executed_into_the_cache_and_a_failing_one_is_left_out(tmp_path):
+    paths = []
+    for name, source in {"good": "import os\nprint(os.getcwd())", "bad": "1 / 0"}.items():
+        notebook = new_notebook(cells=[new_code_cell(source)])
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+        paths.append(tmp_path / f"{name}.ipynb")
+        nbformat.write(notebook, paths[-1])
+    tool = [sys.executable, str(ROOT / "tools" / "execute_chapters.py"), str(tmp_path / "cache")]
+    said = [
+        subprocess.run(
+            [*tool, *map(str, paths)], cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert "good.ipynb: " in said[0] and "bad.ipynb: failed" in said[0]
+    assert "good" not in said[1] and "bad.ipynb: failed" in said[1]
+    cache = get_cache(str(tmp_path / "cache"))
+    _, merged = cache.merge_match_into_notebook(nbformat.read(paths[0], as_version=4))
+    assert merged.cells[0].outputs[0].text.strip() == str(tmp_path)
+    with pytest.raises(KeyError):
+        cache.match_cache_notebook(nbformat.read(paths[1], as_version=4))

@@ -46,6 +46,11 @@ def prototype_recipe():
 
 
 @pytest.fixture(scope="module")
+def reptile_recipe():
+    return load_recipe("reptile_glyphs")
+
+
+@pytest.fixture(scope="module")
 def omniglot_recipe():
     return load_recipe("omniglot_maml")
 
@@ -62,7 +67,9 @@ def shape(entry):
     return len(entry) if isinstance(entry, list) else type(entry).__name__
 
 
-@pytest.mark.parametrize("name", ["multi_task", "maml_glyphs", "prototypes_glyphs"])
+@pytest.mark.parametrize(
+    "name", ["multi_task", "maml_glyphs", "prototypes_glyphs", "reptile_glyphs"]
+)
 def test_the_ledger_says_how_it_was_made(name):
     about = read_ledger(RESULTS / f"{name}.json").about
     assert about["command"] == f"python results/{name}.py"
@@ -132,8 +139,32 @@ def test_the_draws_of_ways_begin_with_those_of_the_ledger_of_all(prototype_recip
             assert numbers == prototype_recipe.ways_results(int(draw), everything)
 
 
-def test_prototypes_and_maml_are_scored_on_the_same_episodes(
-    prototype_recipe, glyph_recipe, monkeypatch
+def test_the_recipe_for_reptile_makes_what_is_in_every_draw(reptile_recipe, monkeypatch):
+    draws = json.loads((RESULTS / "reptile_glyphs.json").read_text())["draws"]
+    assert list(draws) == [str(i) for i in reptile_recipe.DRAWS]
+    for name, value in {"SHORT": 1, "LONG": {1: 1, 5: 1}, "EPISODES": 2, "STEPS": (1, 5)}.items():
+        monkeypatch.setattr(reptile_recipe, name, value)
+    made = reptile_recipe.draw_results(0)
+    for draw in draws.values():
+        for shots in ("1", "5"):
+            draw[shots]["steps"] = {k: draw[shots]["steps"][k] for k in ("1", "5")}
+        assert shape(draw) == shape(made)
+
+
+@pytest.mark.parametrize("shots", [1, 5])
+def test_the_weights_of_reptile_score_what_their_ledger_says(reptile_recipe, shots):
+    test = glyphs().split_groups()[2]
+    model = conv4(5, width=reptile_recipe.WIDTH)
+    model.load_state_dict(load_checkpoint(RESULTS / f"reptile_glyphs/Reptile_{shots}_shot.zip"))
+    steps = reptile_recipe.TEST_STEPS[shots]
+    ledger = read_ledger(RESULTS / "reptile_glyphs.json")
+    settings = {k: v for k, v in reptile_recipe.BASE.items() if k.startswith("inner")}
+    found = reptile_recipe.score(model, settings, test, shots=shots)
+    assert found == pytest.approx(ledger.entries(f"{shots}/steps/{steps}")[0], abs=0.003)
+
+
+def test_prototypes_reptile_and_maml_are_scored_on_the_same_episodes(
+    prototype_recipe, glyph_recipe, reptile_recipe, monkeypatch
 ):
     seen, test, model = [], glyphs().split_groups()[2], conv4(5, width=8)
 
@@ -141,13 +172,15 @@ def test_prototypes_and_maml_are_scored_on_the_same_episodes(
         seen.append(evaluate(*args, **options))
         return seen[-1]
 
-    for recipe in (prototype_recipe, glyph_recipe):
+    for recipe in (prototype_recipe, glyph_recipe, reptile_recipe):
         monkeypatch.setattr(recipe, "evaluate", record)
         monkeypatch.setattr(recipe, "EPISODES", 2)
     for shots in (1, 5):
         prototype_recipe.score(model, prototype_predict, test, shots)
         glyph_recipe.score(model, test, shots=shots, inner_steps=0)
-        assert seen[-1].episodes == seen[-2].episodes != ""
+        settings = {"inner_lr": 0.4, "inner_batch": None}
+        reptile_recipe.score(model, settings, test, shots=shots, inner_steps=0)
+        assert seen[-1].episodes == seen[-2].episodes == seen[-3].episodes != ""
 
 
 def test_the_weights_of_prototypes_score_what_their_ledger_says(prototype_recipe):
