@@ -38,13 +38,15 @@ DRAWS = range(3)
 STEPS = (1, 5, 10, 30)  # inner steps when scored
 TEST_STEPS = {1: 5, 5: 10}
 
+ALL_IMAGES = "all images in each step"
+
 # What differs from BASE in a short run.
 VARIANTS: dict[str, dict[str, object]] = {
     "5 steps": {},
     "1 step": {"inner_steps": 1},
     "2 steps": {"inner_steps": 2},
     "10 steps": {"inner_steps": 10},
-    "all images in each step": {"inner_batch": None},
+    ALL_IMAGES: {"inner_batch": None},
     "a quarter of the way": {"meta_lr": 0.25},
     "Adam, new for each task": ADAM | {"optimizer": "adam"},
     "Adam, running on": ADAM | {"optimizer": "running"},
@@ -97,20 +99,24 @@ def draw_results(draw: int, weights: Path | None = None) -> dict[str, object]:
     """Everything for one draw; keep the networks in the folder ``weights``."""
     classes, _, test = glyphs().split_groups()
     result: dict[str, object] = {"short": {}}
+
+    def keep(model: Network, name: str) -> None:
+        if weights is not None:
+            path = weights / f"{name.replace(', ', '_').replace(' ', '_')}.zip"
+            save_checkpoint(path, model.state_dict(), metadata={"network": name})
+
     for name, changes in VARIANTS.items():
-        learned = train(classes, draw, 1, SHORT, **changes)
-        result["short"][name] = score(*learned, test, shots=1)
+        model, settings = train(classes, draw, 1, SHORT, **changes)
+        result["short"][name] = score(model, settings, test, shots=1)
+        if name == ALL_IMAGES:
+            keep(model, name)
     for shots, iterations in LONG.items():
         model, settings = train(classes, draw, shots, iterations)
         scored = partial(score, model, settings, test, shots=shots)
         result[str(shots)] = {"steps": {str(k): scored(inner_steps=k) for k in STEPS}}
         if shots == 1:
             result["1"]["support"] = scored(statistics="support")
-        if weights is not None:
-            path = weights / f"Reptile_{shots}_shot.zip"
-            save_checkpoint(
-                path, model.state_dict(), metadata={"network": f"Reptile, {shots} shot"}
-            )
+        keep(model, f"Reptile, {shots} shot")
     return result
 
 

@@ -151,16 +151,25 @@ def test_the_recipe_for_reptile_makes_what_is_in_every_draw(reptile_recipe, monk
         assert shape(draw) == shape(made)
 
 
-@pytest.mark.parametrize("shots", [1, 5])
-def test_the_weights_of_reptile_score_what_their_ledger_says(reptile_recipe, shots):
+@pytest.mark.parametrize(
+    ("weights", "path", "changes"),
+    [
+        ("Reptile_1_shot", "1/steps/5", {}),
+        ("Reptile_5_shot", "5/steps/10", {}),
+        ("all_images_in_each_step", "short/all images in each step", {"inner_batch": None}),
+    ],
+)
+def test_the_weights_of_reptile_score_what_their_ledger_says(
+    reptile_recipe, weights, path, changes
+):
     test = glyphs().split_groups()[2]
     model = conv4(5, width=reptile_recipe.WIDTH)
-    model.load_state_dict(load_checkpoint(RESULTS / f"reptile_glyphs/Reptile_{shots}_shot.zip"))
-    steps = reptile_recipe.TEST_STEPS[shots]
-    ledger = read_ledger(RESULTS / "reptile_glyphs.json")
-    settings = {k: v for k, v in reptile_recipe.BASE.items() if k.startswith("inner")}
-    found = reptile_recipe.score(model, settings, test, shots=shots)
-    assert found == pytest.approx(ledger.entries(f"{shots}/steps/{steps}")[0], abs=0.003)
+    model.load_state_dict(load_checkpoint(RESULTS / f"reptile_glyphs/{weights}.zip"))
+    settings = {k: v for k, v in reptile_recipe.BASE.items() if k in ("inner_lr", "inner_batch")}
+    shots = 5 if path.startswith("5") else 1
+    found = reptile_recipe.score(model, settings | changes, test, shots=shots)
+    expected = read_ledger(RESULTS / "reptile_glyphs.json").entries(path)[0]
+    assert found == pytest.approx(expected, abs=0.003)
 
 
 def test_prototypes_reptile_and_maml_are_scored_on_the_same_episodes(
