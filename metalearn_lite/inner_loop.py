@@ -41,7 +41,7 @@ def descend(
     connected = torch.is_grad_enabled() and any(requires_gradient(source) for source in sources)
     with torch.enable_grad():
         adapted = {
-            name: p if connected and p.requires_grad else p.detach().requires_grad_()
+            name: _node(p) if connected and p.requires_grad else p.detach().requires_grad_()
             for name, p in params.items()
         }
         for _ in range(inner_steps):
@@ -56,6 +56,15 @@ def descend(
                 for (name, p), gradient in zip(adapted.items(), gradients, strict=True)
             }
     return adapted if connected else {name: p.detach() for name, p in adapted.items()}
+
+
+def _node(p: Tensor) -> Tensor:
+    """Return ``p``, or a copy connected to it if gradients would pass it by.
+
+    What is computed from a view that was made while gradients were off belongs, for PyTorch, to
+    the tensor that it is a view of: the gradient by the view itself would be zero.
+    """
+    return p.clone() if p._is_view() and p.is_leaf else p
 
 
 def call(model: nn.Module, params: Params, x: Tensor) -> Tensor:

@@ -367,6 +367,19 @@ def test_adapting_is_plain_gradient_descent(case):
         torch.testing.assert_close(adapted[name], p)
 
 
+def test_views_made_without_gradients_adapt_like_what_they_are_views_of():
+    model, task = mlp(hidden=(5,), generator=seeded()).double(), next(sines().unbind())
+    params = dict(model.named_parameters())
+    with torch.no_grad():
+        views = {name: p.view_as(p) for name, p in params.items()}
+    options = {"inner_lr": 0.1, "inner_steps": 2}
+    expected = adapt(model, params, task.support_x, task.support_y, **options)
+    adapted = adapt(model, views, task.support_x, task.support_y, **options)
+    for name, p in params.items():
+        assert (expected[name] - p).abs().max() > 1e-6
+        torch.testing.assert_close(adapted[name], expected[name])
+
+
 def test_zero_steps_give_back_what_was_given(case):
     model, episode = case
     params = dict(model.named_parameters())
