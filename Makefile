@@ -17,6 +17,7 @@ INSTALLED := .venv/installed
 book: $(INSTALLED)
 	$(RUN) tools/build_book.py
 
+# In this order: the book of `pages` takes what `chapters-check` ran.
 test: lint types quick chapters-check pages
 	@echo "All checks passed."
 
@@ -35,7 +36,7 @@ chapters-check: $(INSTALLED)
 	  --nbval-cell-timeout=120 chapters
 
 pages: book
-	$(RUN) -m pytest -q tests/book
+	$(RUN) -m pytest -q -n 2 tests/book
 
 chapters: $(INSTALLED)
 	$(RUN) tools/run_chapters.py $(CHAPTERS)

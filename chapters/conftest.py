@@ -5,17 +5,32 @@ carries the tag ``remove-stderr``, by which the page leaves that output out as w
 
 And what a chapter may do: glue numbers in full precision, whose last digits differ from
 processor to processor. What a cell prints is compared; what it glues is not.
+
+A chapter that passes is kept for the build of the book, which then need not run it.
 """
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 from nbval.plugin import IPyNbCell
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+import build_book
+from keep_executed import Recorder
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # chapters that run side by side: a core each
     os.environ["OMP_NUM_THREADS"] = "1"
 
 GLUED = "application/papermill.record/text/plain"
+RECORDER = pytest.StashKey[Recorder]()
+
+
+def pytest_configure(config):
+    runs = config.option.nbval or config.option.nbval_lax
+    if runs and not hasattr(config, "workerinput"):
+        build_book.forget_if_stale()  # once, before any worker keeps a chapter
 
 
 def pytest_runtest_setup(item):
@@ -25,17 +40,25 @@ def pytest_runtest_setup(item):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
+    if not isinstance(item, IPyNbCell):
+        return (yield)
+    stash = item.parent.stash
+    if RECORDER not in stash:
+        stash[RECORDER] = Recorder(item.parent, build_book.BUILD / "executed")
+    stash[RECORDER].begin(item.cell_num)
     result = yield
-    if isinstance(item, IPyNbCell):
-        if item.parent.timed_out:  # the interrupt can be swallowed by a bare `except:`
-            pytest.fail(f"{item.name} ran past its time-out")
-        expected = "remove-stderr" in item.cell.metadata.get("tags", [])
-        printed = [
-            out.text for out in item.test_outputs or [] if out.get("name") == "stderr"
-        ]
-        if printed and not expected:
-            pytest.fail(
-                f"{item.name} printed to stderr:\n{''.join(printed)}",
-                pytrace=False,
-            )
+    check(item)
+    stash[RECORDER].end(item.cell_num)
     return result
+
+
+def check(item):
+    if item.parent.timed_out:  # the interrupt can be swallowed by a bare `except:`
+        pytest.fail(f"{item.name} ran past its time-out")
+    expected = "remove-stderr" in item.cell.metadata.get("tags", [])
+    outputs = item.test_outputs or []
+    printed = [out.text for out in outputs if out.get("name") == "stderr"]
+    if printed and not expected:
+        pytest.fail(
+            f"{item.name} printed to stderr:\n{''.join(printed)}", pytrace=False
+        )

@@ -2,7 +2,7 @@
 
 A chapter is executed again when its code changed, and every chapter when the package, a
 ledger in results/ or the pinned versions did: the outputs kept from the last build then no
-longer tell what the code does.
+longer tell what the code does. What the check of the chapters ran is not executed again.
 """
 
 import hashlib
@@ -45,6 +45,15 @@ def forget(*folders: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def forget_if_stale() -> None:
+    """Forget what was executed with another package, other ledgers or other versions."""
+    stamp = BUILD / "package.sha256"
+    if not stamp.exists() or stamp.read_text() != fingerprint():
+        forget(BUILD / ".jupyter_cache", BUILD / "executed", BUILD / ".doctrees")
+        BUILD.mkdir(exist_ok=True)
+        stamp.write_text(fingerprint())
+
+
 def hosted(config: dict[str, Any]) -> dict[str, Any]:
     """Add what a published course shows: where it is, and where it can be run and mended."""
     url = config["repository"]["url"]
@@ -69,16 +78,10 @@ def configuration() -> Path:
 
 
 def main() -> int:
-    stamp = BUILD / "package.sha256"
-    if not stamp.exists() or stamp.read_text() != fingerprint():
-        forget(BUILD / ".jupyter_cache", BUILD / ".doctrees")
-        BUILD.mkdir(exist_ok=True)
-        stamp.write_text(fingerprint())
+    forget_if_stale()
     chapters = ROOT / "chapters"
-    cache = [str(BUILD / ".jupyter_cache"), *sorted(str(p) for p in chapters.glob("*.ipynb"))]
-    subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "execute_chapters.py"), *cache], cwd=chapters
-    )
+    tool = [ROOT / "tools" / "execute_chapters.py", BUILD / ".jupyter_cache", BUILD / "executed"]
+    subprocess.run([sys.executable, *tool, *sorted(chapters.glob("*.ipynb"))], cwd=chapters)
     # -W: warnings are errors; -n: so are references to what does not exist
     options = ["build", str(ROOT), "-W", "-n", "--keep-going", "--config", str(configuration())]
     command = [sys.executable, "-c", JUPYTER_BOOK, *options]

@@ -82,22 +82,24 @@ def test_a_failed_build_is_read_again_next_time(build_book, tmp_path, monkeypatc
 
 
 def test_a_changed_package_forgets_what_was_executed(build_book, tmp_path, monkeypatch):
-    cache = tmp_path / "_build" / ".jupyter_cache"
-    cache.mkdir()
+    folders = [tmp_path / "_build" / name for name in (".jupyter_cache", "executed")]
+    for folder in folders:
+        folder.mkdir()
     seen = []
 
     class Run:
         returncode = 1
 
     def run(*_, **__):
-        seen.append(cache.exists())
+        seen.append([folder.exists() for folder in folders])
         return Run
 
     monkeypatch.setattr(build_book.subprocess, "run", run)
     build_book.main()
-    cache.mkdir()
+    for folder in folders:
+        folder.mkdir()
     build_book.main()
-    assert seen == [False, False, True, True]  # chapters and book, twice
+    assert seen == [[False, False]] * 2 + [[True, True]] * 2  # chapters and book, twice
 
 
 def test_chapters_are_executed_into_the_cache_and_a_failing_one_is_left_out(tmp_path):
@@ -107,11 +109,10 @@ def test_chapters_are_executed_into_the_cache_and_a_failing_one_is_left_out(tmp_
         notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
         paths.append(tmp_path / f"{name}.ipynb")
         nbformat.write(notebook, paths[-1])
-    tool = [sys.executable, str(ROOT / "tools" / "execute_chapters.py"), str(tmp_path / "cache")]
+    tool = [ROOT / "tools" / "execute_chapters.py", tmp_path / "cache", tmp_path / "kept", *paths]
+    command = [sys.executable, *tool]
     said = [
-        subprocess.run(
-            [*tool, *map(str, paths)], cwd=tmp_path, capture_output=True, text=True, check=True
-        ).stdout
+        subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
         for _ in range(2)
     ]
     assert "good.ipynb: " in said[0] and "bad.ipynb: failed" in said[0]
