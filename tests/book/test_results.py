@@ -217,8 +217,8 @@ def test_the_page_on_handwriting_is_what_the_recipe_writes(omniglot_recipe):
     assert set(runs) == set(omniglot_recipe.RUNS)
     assert (RESULTS / "omniglot_maml.md").read_text() == omniglot_recipe.page(runs)
     for name, run in runs.items():
-        assert run["settings"] == vars(omniglot_recipe.RUNS[name])
-        weights = RESULTS / "omniglot_maml" / f"{omniglot_recipe.file_name(name)}.zip"
+        assert omniglot_recipe.Run(**run["settings"]) == omniglot_recipe.RUNS[name]
+        weights = omniglot_recipe.weights_of(name)
         assert hashlib.sha256(weights.read_bytes()).hexdigest() == run["sha256"]
 
 
