@@ -6,6 +6,7 @@ A recipe in ``results/`` writes a ledger, a JSON file beside it, with how it was
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import time
@@ -123,6 +124,25 @@ def rounded(value: Any) -> Any:
     if isinstance(value, list):
         return [rounded(entry) for entry in value]
     return round(value, 5) if isinstance(value, float) else value
+
+
+def recipe_parser(
+    recipe: Path | str, about: str | None, draws: Iterable[int]
+) -> argparse.ArgumentParser:
+    """Return what reads the command line of a recipe: its draws, threads and ledger.
+
+    Args:
+        recipe: the script; its ledger lies beside it, under its name, unless ``--to`` says
+            where.
+        about: what ``--help`` prints, usually the script's ``__doc__``.
+        draws: those of the stored ledger.
+    """
+    text = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=about, formatter_class=text)
+    parser.add_argument("--draws", type=int, nargs="+", default=list(draws))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--to", type=Path, default=Path(recipe).with_suffix(".json"))
+    return parser
 
 
 def how_made(command: str) -> dict[str, Any]:

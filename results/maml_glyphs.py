@@ -13,7 +13,6 @@ In the inner loop 0.4 of 0.1, 0.4 and 1, for MAML, first-order MAML and ANIL ali
 and 0.005.
 """
 
-import argparse
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from torch.func import functional_call
 from metalearn_lite.checkpoint import save_checkpoint
 from metalearn_lite.datasets import ClassImages, glyphs
 from metalearn_lite.evaluation import evaluate
-from metalearn_lite.ledger import fill_ledger, how_made
+from metalearn_lite.ledger import fill_ledger, how_made, recipe_parser
 from metalearn_lite.maml import MetaSGD, adapt, maml_loss, maml_predict
 from metalearn_lite.models import Network, conv4
 from metalearn_lite.normalisation import fix_statistics
@@ -223,11 +222,7 @@ def new_ledger() -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, nargs="+", default=DRAWS)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--to", type=Path, default=Path(__file__).with_suffix(".json"))
-    options = parser.parse_args()
+    options = recipe_parser(__file__, __doc__, DRAWS).parse_args()
     torch.set_num_threads(options.threads)
 
     def measure(draw: int, _: object) -> dict[str, object]:

@@ -8,12 +8,10 @@ written as soon as it is done, and a run that was stopped goes on where it was. 
 forty-five minutes on two cores.
 """
 
-import argparse
 import math
 from collections.abc import Mapping
 from functools import partial
 from itertools import combinations
-from pathlib import Path
 
 import torch
 
@@ -29,7 +27,7 @@ from metalearn_lite.joint_training import (
     by_weights,
     train_together,
 )
-from metalearn_lite.ledger import fill_ledger, how_made, rounded
+from metalearn_lite.ledger import fill_ledger, how_made, recipe_parser, rounded
 from metalearn_lite.models import Network
 from metalearn_lite.multitask import (
     MISSING,
@@ -312,11 +310,7 @@ def new_ledger() -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, nargs="+", default=range(10))
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--to", type=Path, default=Path(__file__).with_suffix(".json"))
-    options = parser.parse_args()
+    options = recipe_parser(__file__, __doc__, range(10)).parse_args()
     torch.set_num_threads(options.threads)
 
     def measure(draw: int, ledger: Mapping[str, object]) -> dict[str, object]:

@@ -16,7 +16,6 @@ Tried on the validation scripts: the outer step size 0.005 of 0.003, 0.005 and 0
 within their intervals; for Proto-MAML the inner one, 0.1 of 0.01, 0.1 and 0.4.
 """
 
-import argparse
 import json
 from collections.abc import Mapping
 from functools import partial
@@ -28,7 +27,7 @@ from metalearn_lite.checkpoint import save_checkpoint
 from metalearn_lite.convex_heads import LearnedRidge, ridge_loss, ridge_predict
 from metalearn_lite.datasets import ClassImages, glyphs
 from metalearn_lite.evaluation import Predict, evaluate
-from metalearn_lite.ledger import fill_ledger, how_made
+from metalearn_lite.ledger import fill_ledger, how_made, recipe_parser
 from metalearn_lite.models import Network, conv4
 from metalearn_lite.proto_maml import proto_maml_loss, proto_maml_predict
 from metalearn_lite.prototypes import prototype_loss, prototype_predict
@@ -152,11 +151,8 @@ def new_ledger() -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, nargs="+", default=DRAWS)
+    parser = recipe_parser(__file__, __doc__, DRAWS)
     parser.add_argument("--ways-draws", type=int, nargs="*", default=WAYS_DRAWS)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--to", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument("--ways-to", type=Path, default=HERE / "prototypes_ways.json")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

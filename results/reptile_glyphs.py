@@ -11,7 +11,6 @@ Step sizes are the best of a few that were tried on the validation scripts, with
 iterations: for SGD 0.4 of 0.1, 0.4 and 1, for Adam 0.01 of 0.002, 0.005 and 0.01.
 """
 
-import argparse
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from metalearn_lite.checkpoint import save_checkpoint
 from metalearn_lite.datasets import ClassImages, glyphs
 from metalearn_lite.evaluation import evaluate
 from metalearn_lite.inner_adam import InnerAdam
-from metalearn_lite.ledger import fill_ledger, how_made
+from metalearn_lite.ledger import fill_ledger, how_made, recipe_parser
 from metalearn_lite.models import Network, conv4
 from metalearn_lite.reptile import reptile_loss, reptile_predict
 from metalearn_lite.tasks import Episode, ImageTasks
@@ -137,11 +136,7 @@ def new_ledger() -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, nargs="+", default=DRAWS)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--to", type=Path, default=Path(__file__).with_suffix(".json"))
-    options = parser.parse_args()
+    options = recipe_parser(__file__, __doc__, DRAWS).parse_args()
     torch.set_num_threads(options.threads)
 
     def measure(draw: int, _: object) -> dict[str, object]:
