@@ -51,6 +51,7 @@ results: $(INSTALLED)
 	$(RUN) results/maml_glyphs.py
 	$(RUN) results/reptile_glyphs.py
 	$(RUN) results/prototypes_glyphs.py
+	$(RUN) results/fair_comparison.py
 	$(RUN) results/omniglot_maml.py
 
 requirements: $(INSTALLED)

@@ -16,6 +16,7 @@ from metalearn_lite.evaluation import evaluate
 from metalearn_lite.factors import factor_tasks
 from metalearn_lite.ledger import read_ledger
 from metalearn_lite.maml import maml_predict
+from metalearn_lite.methods import METHODS, STARTS, learner_from
 from metalearn_lite.models import conv4
 from metalearn_lite.prototypes import prototype_predict
 from metalearn_lite.tasks import ImageTasks
@@ -52,6 +53,11 @@ def reptile_recipe():
 
 
 @pytest.fixture(scope="module")
+def comparison_recipe():
+    return load_recipe("fair_comparison")
+
+
+@pytest.fixture(scope="module")
 def omniglot_recipe():
     return load_recipe("omniglot_maml")
 
@@ -69,7 +75,7 @@ def shape(entry):
 
 
 @pytest.mark.parametrize(
-    "name", ["multi_task", "maml_glyphs", "prototypes_glyphs", "reptile_glyphs"]
+    "name", ["multi_task", "maml_glyphs", "prototypes_glyphs", "reptile_glyphs", "fair_comparison"]
 )
 def test_the_ledger_says_how_it_was_made(name):
     about = read_ledger(RESULTS / f"{name}.json").about
@@ -210,6 +216,83 @@ def test_the_weights_of_prototypes_score_what_their_ledger_says(prototype_recipe
         expected = ledger.entries(f"prototypes/20 ways/{shots}")[0]
         found = prototype_recipe.score(model, prototype_predict, test, shots)
         assert found == pytest.approx(expected, abs=0.003)
+
+
+QUICK = {"IMAGES": 256, "SMALL": 256, "TUNING": 256, "EPISODES": 2, "FEWER": 1}
+
+
+def test_the_recipe_for_the_comparison_makes_what_is_in_every_draw(
+    comparison_recipe, monkeypatch, tmp_path
+):
+    ledger, timed = (
+        json.loads((RESULTS / f"fair_comparison{kind}.json").read_text()) for kind in ("", "_time")
+    )
+    assert list(ledger["draws"]) == [str(i) for i in comparison_recipe.DRAWS]
+    for name, value in QUICK.items():
+        monkeypatch.setattr(comparison_recipe, name, value)
+    seconds = dict.fromkeys(STARTS, 1.0)
+    made_timed = comparison_recipe.equal_time(0, ledger["tuning"], seconds)
+    made = comparison_recipe.draw_results(0, ledger["tuning"], tmp_path)
+    for draw, stored in ledger["draws"].items():
+        for shots in ("1", "5"):  # real handwriting is not always at hand
+            for scores in (*stored[shots]["scores"].values(), *made[shots]["scores"].values()):
+                scores.pop("handwriting", None)
+        assert shape(stored) == shape(made)
+        assert shape(timed["draws"][draw]) == shape(made_timed)
+
+
+def test_tuning_keeps_the_best_by_validation_and_tries_no_more_than_four(
+    comparison_recipe, monkeypatch
+):
+    ledger = json.loads((RESULTS / "fair_comparison.json").read_text())
+    for tuning in ledger["tuning"].values():
+        for name, tried in tuning["tried"].items():
+            assert len(tried) in (1, 4)
+            part = "starts" if name.startswith("start ") else "methods"
+            best = max(tried, key=lambda entry: sum(entry["validation"]))
+            assert tuning[part][name.removeprefix("start ")] == best["settings"]
+        assert set(tuning["starts"]) == set(STARTS) and set(tuning["methods"]) == set(METHODS)
+
+
+@pytest.mark.parametrize("name", ["MAML", "ridge", "LP-FT", "Meta-SGD"])
+def test_the_weights_of_the_comparison_answer_as_stored(comparison_recipe, name):
+    ledger = read_ledger(RESULTS / "fair_comparison.json")
+    start = METHODS[name].start.replace(" ", "_")
+    learner = learner_from(load_checkpoint(RESULTS / f"fair_comparison/{start}.zip"))
+    settings = ledger.about["tuning"]["1"]["methods"][name]
+    tasks = ImageTasks(glyphs().split_groups()[2], 5, 1, 15)
+    found = comparison_recipe.score(METHODS[name], learner, tasks, settings, 20)
+    stored = load_checkpoint(RESULTS / "fair_comparison/answers_0.zip")[f"1/glyphs/{name}"]
+    assert found.sum(dim=1).tolist() == pytest.approx(stored[:, :20].sum(dim=1).tolist(), abs=5)
+
+
+def test_the_answers_add_up_to_the_scores_of_the_ledger():
+    for draw, numbers in enumerate(read_ledger(RESULTS / "fair_comparison.json").draws):
+        right = load_checkpoint(RESULTS / f"fair_comparison/answers_{draw}.zip")
+        for shots in ("1", "5"):
+            for name, domains in numbers[shots]["scores"].items():
+                for domain, scores in domains.items():
+                    means = right[f"{shots}/{domain}/{name}"].double().mean(dim=1) / 75
+                    assert means.tolist() == pytest.approx([*scores.values()], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "passes"),
+    [
+        ("MAML", {"inner_steps": 3, "inner_lr": 0.1}, (3, 3)),
+        ("ANIL", {"inner_steps": 3, "inner_lr": 0.1}, (3, 0)),
+        ("prototypes", {}, (1, 0)),
+        ("nearest pixel", {}, (0, 0)),
+    ],
+)
+def test_the_passes_of_an_adaptation_are_counted(
+    comparison_recipe, generator, name, settings, passes
+):
+    train, _, test = glyphs().split_groups()
+    learner = STARTS["nothing"].learn(train, shots=1, images=0, seed=0)
+    task = ImageTasks(test, 5, 1, 1).sample(generator)
+    found = comparison_recipe.cost(METHODS[name], learner, task, settings)
+    assert (found["forward"], found["backward"]) == passes
 
 
 def test_the_page_on_handwriting_is_what_the_recipe_writes(omniglot_recipe):
