@@ -218,7 +218,7 @@ def test_the_weights_of_prototypes_score_what_their_ledger_says(prototype_recipe
         assert found == pytest.approx(expected, abs=0.003)
 
 
-QUICK = {"IMAGES": 256, "SMALL": 256, "TUNING": 256, "EPISODES": 2, "FEWER": 1}
+QUICK = {"IMAGES": 256, "SMALL": 256, "TUNING": 256, "EPISODES": 2, "FEWER": 1, "TIMED_EPISODES": 1}
 
 
 def test_the_recipe_for_the_comparison_makes_what_is_in_every_draw(
