@@ -1,8 +1,16 @@
 import json
+from pathlib import Path
 
 import pytest
 
-from metalearn_lite.ledger import Ledger, fill_ledger, how_made, read_ledger, write_ledger
+from metalearn_lite.ledger import (
+    Ledger,
+    fill_ledger,
+    how_made,
+    read_ledger,
+    recipe_parser,
+    write_ledger,
+)
 
 DRAWS = [{"a": {"x": 1.0, "y": 3.0}, "b": [0.0, 1.0]}, {"a": {"x": 2.0, "y": 6.0}, "b": [2.0, 3.0]}]
 
@@ -69,3 +77,10 @@ def test_only_missing_draws_are_measured_and_each_is_written_at_once(tmp_path):
     first, second = read_ledger(path).draws
     assert first == {"a": {"x": 0.33333}, "b": [0.66667]}
     assert second == {"a": {"x": 1.33333}, "b": [0.66667]}
+
+
+def test_a_recipe_reads_its_draws_and_its_ledger_lies_beside_it():
+    parser = recipe_parser("results/some.py", "What it does.", range(2))
+    usual, asked = parser.parse_args([]), parser.parse_args(["--draws", "3", "--to", "other.json"])
+    assert (usual.draws, usual.to) == ([0, 1], Path("results/some.json"))
+    assert (asked.draws, asked.to) == ([3], Path("other.json"))

@@ -186,7 +186,8 @@ def freezing(model, episode):
 @pytest.mark.parametrize(
     ("function", "model", "message"),
     [
-        (in_place, network(), "changes 'features.0.weight' of the model, and 17 more"),
+        # how many more: a bias in front of batch norm moves by rounding errors, or not at all
+        (in_place, network(), r"changes 'features.0.weight' of the model, and 1\d more"),
         (lambda m, e: m(e.query_x), built_in(), "changes '2.running_mean'"),
         (turning, built_in(), "leaves 'the whole model' in another mode"),
         (freezing, built_in().eval(), "leaves 'gradient of 1.weight' in another mode"),
