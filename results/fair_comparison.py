@@ -31,7 +31,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from metalearn_lite.checkpoint import save_checkpoint
 from metalearn_lite.datasets import ClassImages, digits, glyphs, omniglot
 from metalearn_lite.ledger import fill_ledger, how_made, recipe_parser
-from metalearn_lite.methods import METHODS, STARTS, WAYS, Method, answers
+from metalearn_lite.methods import METHODS, Method, answers
+from metalearn_lite.starts import STARTS, WAYS
 from metalearn_lite.tasks import Episode, ImageTasks
 
 HERE = Path(__file__).resolve().parent

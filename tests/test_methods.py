@@ -5,14 +5,15 @@ import copy
 import pytest
 import torch
 
-from metalearn_lite import methods
+from metalearn_lite import starts
 from metalearn_lite.baselines import nearest_pixel
 from metalearn_lite.convex_heads import ridge_predict
 from metalearn_lite.datasets import glyphs
 from metalearn_lite.maml import MetaSGD, maml_predict
-from metalearn_lite.methods import METHODS, STARTS, answers, learner_from
+from metalearn_lite.methods import METHODS, answers
 from metalearn_lite.proto_maml import proto_maml_predict
 from metalearn_lite.prototypes import prototype_predict
+from metalearn_lite.starts import STARTS, learner_from
 from metalearn_lite.tasks import Episode, ImageTasks
 from metalearn_lite.transfer import as_predict, linear_probe
 
@@ -110,12 +111,12 @@ def test_every_start_draws_the_same_number_of_images(name, shots, classes, monke
         seen.append(iterations * batch * tasks.ways * (tasks.shots + tasks.queries))
 
     def count_steps(model, *_, steps, **__):
-        seen.append(steps * methods.BATCH)
+        seen.append(steps * starts.BATCH)
         return model
 
-    monkeypatch.setattr(methods, "meta_train", count)
-    monkeypatch.setattr(methods, "pretrain", count_steps)
-    monkeypatch.setattr(methods, "train_together", count_steps)
+    monkeypatch.setattr(starts, "meta_train", count)
+    monkeypatch.setattr(starts, "pretrain", count_steps)
+    monkeypatch.setattr(starts, "train_together", count_steps)
     for values in (0, -1):
         settings = {key: tried[values] for key, tried in STARTS[name].settings.items()}
         STARTS[name].learn(classes, shots=shots, images=9600, seed=0, **settings)
@@ -124,9 +125,9 @@ def test_every_start_draws_the_same_number_of_images(name, shots, classes, monke
 
 def test_all_starts_of_a_seed_begin_with_the_same_features(classes, monkeypatch):
     begun = []
-    monkeypatch.setattr(methods, "meta_train", lambda learner, *_, **__: begun.append(learner))
-    monkeypatch.setattr(methods, "pretrain", lambda model, *_, **__: begun.append(model))
-    monkeypatch.setattr(methods, "train_together", lambda m, *_, **__: begun.append(m.trunk) or m)
+    monkeypatch.setattr(starts, "meta_train", lambda learner, *_, **__: begun.append(learner))
+    monkeypatch.setattr(starts, "pretrain", lambda model, *_, **__: begun.append(model))
+    monkeypatch.setattr(starts, "train_together", lambda m, *_, **__: begun.append(m.trunk) or m)
     for name in STARTS:
         learn(name, classes)
     first = [next(p for p in learner.parameters() if p.ndim == 4) for learner in begun]

@@ -16,9 +16,10 @@ from metalearn_lite.evaluation import evaluate
 from metalearn_lite.factors import factor_tasks
 from metalearn_lite.ledger import read_ledger
 from metalearn_lite.maml import maml_predict
-from metalearn_lite.methods import METHODS, STARTS, learner_from
+from metalearn_lite.methods import METHODS
 from metalearn_lite.models import conv4
 from metalearn_lite.prototypes import prototype_predict
+from metalearn_lite.starts import STARTS, learner_from
 from metalearn_lite.tasks import ImageTasks
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
