@@ -14,7 +14,7 @@ Then, in fair_comparison_time.json, the same with one example and as many *secon
 on fewer episodes.
 
 With METALEARN_OMNIGLOT set, five alphabets of real handwriting are scored too; the ledger that is
-stored has them. About an hour a draw on one core, and another for tuning.
+stored has them. About forty-five minutes a draw on one core, and as much for tuning.
 """
 
 import itertools
@@ -64,7 +64,7 @@ def score(
     return torch.tensor(right, dtype=torch.uint8).T
 
 
-def percent_right(right: Tensor) -> dict[str, float]:
+def share_right(right: Tensor) -> dict[str, float]:
     means = right.double().mean(dim=1) / (WAYS * 15)
     return dict(zip(("transductive", "inductive"), means.tolist(), strict=True))
 
@@ -195,7 +195,7 @@ def shot_results(
             tasks = ImageTasks(classes, WAYS, shots, 15)
             seen = score(method, learner, tasks, settings, episodes)
             right[f"{shots}/{domain}/{name}"] = seen
-            found["scores"][name][domain] = percent_right(seen)
+            found["scores"][name][domain] = share_right(seen)
         found["costs"][name] = cost(method, learner, tasks.sample(seeded(3)), settings)
     return found, right
 
@@ -220,7 +220,7 @@ def repeat(name: str, tuning: Mapping[str, object], draw: int) -> float:
     method, settings = METHODS[name], tuning["1"]["methods"][name]
     learner, _ = learn(method.start, tuning, shots=1, images=SMALL, draw=draw)
     tasks = ImageTasks(glyphs().split_groups()[2], WAYS, 1, 15)
-    return percent_right(score(method, learner, tasks, settings, FEWER))["transductive"]
+    return share_right(score(method, learner, tasks, settings, FEWER))["transductive"]
 
 
 def equal_time(
@@ -237,7 +237,7 @@ def equal_time(
         if method.start in learners:
             settings = tuning["1"]["methods"][name]
             right = score(method, learners[method.start], tasks, settings, TIMED_EPISODES)
-            found["scores"][name] = percent_right(right)
+            found["scores"][name] = share_right(right)
     return found
 
 
