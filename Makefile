@@ -11,18 +11,22 @@ endif
 RUN := $(BIN)/python
 INSTALLED := .venv/installed
 
-.PHONY: book test quick lint types chapters-check pages chapters bench results requirements wheel \
-  clean
+# The teacher's: where the course stands in which nbgrader works, and the seed of its numbers.
+COURSE ?= course
+SEED ?= 2026
+
+.PHONY: book test quick lint types graders chapters-check pages assignments slides bundle chapters \
+  bench results requirements wheel clean
 
 book: $(INSTALLED)
 	$(RUN) tools/build_book.py
 
 # In this order: the book of `pages` takes what `chapters-check` ran.
-test: lint types quick chapters-check pages
+test: lint types quick graders chapters-check pages
 	@echo "All checks passed."
 
 quick: $(INSTALLED)
-	$(RUN) -m pytest -q -n auto --ignore=tests/book
+	$(RUN) -m pytest -q -n auto --ignore=tests/book --ignore=tests/assignments
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .
@@ -31,12 +35,18 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(RUN) -m mypy
 
+graders: $(INSTALLED)
+	$(RUN) -m pytest -q -n 2 --dist loadgroup tests/assignments
+
 chapters-check: $(INSTALLED)
 	$(RUN) -m pytest -q -n 2 --dist loadfile --nbval-lax --nbval-current-env \
 	  --nbval-cell-timeout=120 chapters
 
 pages: book
 	$(RUN) -m pytest -q -n 2 tests/book
+
+assignments: $(INSTALLED)
+	$(RUN) tools/make_assignments.py --course "$(COURSE)" --seed $(SEED)
 
 chapters: $(INSTALLED)
 	$(RUN) tools/run_chapters.py $(CHAPTERS)

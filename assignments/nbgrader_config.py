@@ -1,0 +1,47 @@
+"""The course, for nbgrader: `make assignments` copies this file into the course's folder."""
+
+import os
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+# nbgrader calls other commands of its environment by their names, activated or not.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+# Grading again gives the same marks. Put a number of your own here; students need not know it.
+os.environ.setdefault("METALEARN_CHECK_SEED", "1")
+# Checks run in copies of the kernel's process, which a GPU does not allow. None is needed.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# What students plot is drawn into the notebook, never into a window.
+os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+
+c = get_config()  # noqa: F821 - nbgrader provides it
+
+c.CourseDirectory.root = str(HERE)
+c.CourseDirectory.course_id = "few_examples"
+
+# A cell has a minute. One that hangs or ends the kernel costs itself and no other cell.
+c.Execute.timeout = 60
+c.CellByCell.timeout = 60
+c.Autograde.autograde_preprocessors = [
+    "cell_by_cell.CellByCell",
+    "nbgrader.preprocessors.IgnorePattern",
+    "nbconvert.preprocessors.ClearMetadataPreprocessor",
+    "nbgrader.preprocessors.LimitOutput",
+    "nbgrader.preprocessors.SaveAutoGrades",
+    "nbgrader.preprocessors.AssignLatePenalties",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
+
+# What students get back holds neither hidden checks nor the mark scheme.
+c.GenerateFeedback.preprocessors = [
+    "nbgrader.preprocessors.GetGrades",
+    "nbgrader.preprocessors.ClearHiddenTests",
+    "nbgrader.preprocessors.ClearMarkScheme",
+    "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
+]
+
+# Students hand in NAME__ASSIGNMENT.ipynb; `nbgrader zip_collect ASSIGNMENT` sorts them in.
+c.FileNameCollectorPlugin.named_regexp = r"(?P<student_id>[^_/][^/]*?)__(?P<file_id>\w+)"

@@ -1,0 +1,109 @@
+"""Run a function in a process of its own, so that a loop without end or a crash stays there."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import select
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from typing import NoReturn
+
+import torch
+
+MEMORY = 4 * 2**30  # bytes that it may take in addition
+
+
+def run_apart(function: Callable[[], str], *, seconds: float) -> str:
+    """Call ``function()`` in a copy of this process and return the text that it returns.
+
+    What it prints is dropped, and whatever it changes is changed in the copy alone. Where a
+    process with threads cannot be copied safely (outside Linux, or with a GPU in sight) it
+    runs in this one, without a limit.
+
+    Args:
+        function: takes nothing, returns a text. An exception is not caught here.
+        seconds: after so long the copy is ended.
+
+    Raises:
+        TimeoutError: if the time is over.
+        ChildProcessError: if the copy ended by itself, by ``os._exit`` or a crash.
+    """
+    if sys.platform != "linux" or torch.cuda.is_available():
+        return function()
+    receive, send = os.pipe()
+    with warnings.catch_warnings():  # of threads, none of which the copy needs
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        _answer(function, send)
+    os.close(send)
+    try:
+        message = _listen(receive, seconds)
+        if message is not None:
+            return message
+        _, status = os.waitpid(child, 0)
+        child = 0
+    finally:
+        os.close(receive)
+        if child:
+            _end(child)
+    raise ChildProcessError(_how_it_ended(status))
+
+
+def _answer(function: Callable[[], str], send: int) -> NoReturn:
+    """Be the copy: call the function, send its text, end without any cleaning up."""
+    status = 1
+    try:
+        os.setsid()
+        _limit_memory()
+        torch.set_num_threads(1)  # the threads of the original do not exist here
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            message = json.dumps(function()).encode() + b"\n"
+        while message:
+            message = message[os.write(send, message) :]
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _listen(receive: int, seconds: float) -> str | None:
+    """Return what the copy sends, or None if it ends before it has sent all."""
+    end, message = time.monotonic() + seconds, b""
+    while not message.endswith(b"\n"):
+        left = end - time.monotonic()
+        if left <= 0 or not select.select([receive], [], [], left)[0]:
+            raise TimeoutError(f"it did not end within {seconds:g} s")
+        part = os.read(receive, 65536)
+        if not part:
+            return None
+        message += part
+    return str(json.loads(message))
+
+
+def _end(child: int) -> None:
+    """End the copy with all that it started."""
+    for kill in (os.killpg, os.kill):
+        with suppress(ProcessLookupError):
+            kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def _how_it_ended(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return f"it crashed ({signal.Signals(os.WTERMSIG(status)).name})"
+    return f"it ended the process (exit status {os.WEXITSTATUS(status)})"
+
+
+def _limit_memory() -> None:
+    import resource  # not on Windows
+
+    with open("/proc/self/statm") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    with suppress(ValueError, OSError):  # a lower limit is set already
+        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
