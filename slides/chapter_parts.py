@@ -147,6 +147,7 @@ def number(reference: str) -> str:
         shown = format(value, spec)
     except ValueError as error:
         raise ValueError(f"got the format {spec!r} for {name} = {value!r}: {error}") from None
+    shown = shown.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
     return shown.replace("-", "−") if re.match(r"-\d", shown) else shown
 
 

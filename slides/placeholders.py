@@ -96,8 +96,14 @@ class ChapterAlgorithm(FromChapter):
         return [box]
 
 
+def keep_together(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Keep a per cent sign on the line of its number."""
+    source[0] = source[0].replace("` %", "`\N{NO-BREAK SPACE}%")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the placeholders."""
+    app.connect("source-read", keep_together)
     app.add_role("number", Number())
     app.add_directive("chapter-figure", ChapterFigure)
     app.add_directive("chapter-frames", ChapterFrames)

@@ -119,7 +119,7 @@ def test_numbers_are_those_of_the_stored_run():
         for output in glued:
             stored = output.data[parts.GLUED].strip("'")
             shown = parts.number(f"{path.stem}:{output.metadata.scrapbook.name}")
-            assert shown.replace("−", "-") == stored
+            assert shown.replace("−", "-").replace("\N{NO-BREAK SPACE}", " ") == stored
     assert (
         parts.number("few_examples:spread-5:.1f")
         == f"{parts.numbers('few_examples')['spread-5']:.1f}"
