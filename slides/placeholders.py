@@ -43,14 +43,18 @@ class FromChapter(SphinxDirective):
             raise self.error(str(error)) from None
 
     def picture(self, shown: Picture) -> nodes.figure:
-        """Return a picture with its caption below."""
+        """Return a picture, with its caption where that does not answer a question."""
         image = nodes.image(uri=shown.uri, alt=shown.alt)
+        if "without-caption" in self.options:
+            return nodes.figure("", image)
         inline, _ = self.state.inline_text(shown.caption, self.lineno)
         return nodes.figure("", image, nodes.caption("", "", *inline))
 
 
 class ChapterFigure(FromChapter):
     """A figure, with its caption and description."""
+
+    option_spec = {"without-caption": directives.flag}  # noqa: RUF012
 
     def run(self) -> list[nodes.Node]:
         """Return the figure."""
@@ -60,7 +64,10 @@ class ChapterFigure(FromChapter):
 class ChapterFrames(FromChapter):
     """Frames of a stepper, one after the other in the same place."""
 
-    option_spec = {"frames": directives.unchanged_required}  # noqa: RUF012
+    option_spec = {  # noqa: RUF012
+        "frames": directives.unchanged_required,
+        "without-caption": directives.flag,
+    }
 
     def run(self) -> list[nodes.Node]:
         """Return the frames; all but the first wait for a key."""

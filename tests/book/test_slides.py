@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from test_pages import FLAGS, NAMES, Visit, bad_images, untypeset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +57,16 @@ def built(tmp_path_factory):
 # The decks as files
 
 
+def test_there_is_a_deck_for_each_part_and_the_index_links_to_it():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    taught = [part["caption"] for part in toc["parts"] if part.get("numbered")]
+    titles = [slides_of(deck)[0][0] for deck in DECKS]
+    assert sorted(titles) == sorted(taught)
+    assert re.findall(r"\]\((\w+)\.md\)", source("index")) == [
+        DECKS[titles.index(caption)] for caption in taught
+    ]
+
+
 @each_deck
 def test_a_deck_has_what_a_session_needs(deck):
     slides = slides_of(deck)
@@ -81,7 +92,7 @@ def test_every_slide_has_notes_for_the_teacher(deck):
 def typed_numbers(text):
     """Numbers of a deck that stand in no role, directive, option or numbering of a list."""
     text = ROLE.sub("", text.partition("\n# ")[2])
-    text = re.sub(r"^(```\{.*|:\w+:.*)$|^\d+\. ", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^(```\{.*|:[\w-]+:.*)$|^\d+\. ", "", text, flags=re.MULTILINE)
     text = re.sub(r"(\d),(\d{3})\b", r"\1\2", text)
     return re.findall(r"\d+(?:[.,]\d+)?(?:\s*(?:%|per ?cent))?", text)
 
@@ -196,7 +207,7 @@ def browser():
 
 
 def opened(visit):
-    """Wait until a deck is laid out and its equations are typeset."""
+    """Return the page of a deck once it is laid out and its equations are typeset."""
     visit.page.set_viewport_size({"width": 1280, "height": 720})
     visit.page.wait_for_function("window.Reveal && Reveal.isReady()")
     visit.page.evaluate("window.MathJax && MathJax.startup.promise.then(() => Reveal.layout())")
@@ -237,28 +248,32 @@ def raw_markup(page):
     return RAW.findall(page.evaluate(script))
 
 
-@each_deck
-def test_a_deck_is_whole_without_a_network(browser, built, deck):
-    with Visit(browser, built / f"{deck}.html") as visit:
-        page = opened(visit)
-        assert visit.problems == []
-        assert untypeset(page) == [] and page.locator("mjx-container").count() > 0
-        assert bad_images(page) == [] and page.locator("img").count() >= 4
-        assert raw_markup(page) == []
+@pytest.fixture(scope="module", params=DECKS)
+def shown(browser, built, request):
+    with Visit(browser, built / f"{request.param}.html") as visit:
+        visit.deck = request.param
+        opened(visit)
+        yield visit
 
 
-@each_deck
-def test_the_right_arrow_shows_every_slide_and_each_fits(browser, built, deck):
-    with Visit(browser, built / f"{deck}.html") as visit:
-        page, seen, wrong = opened(visit), [], []
-        for _ in range(60):
-            title = page.evaluate("Reveal.getCurrentSlide().querySelector('h1, h2').textContent")
-            seen += [title] if title not in seen[-1:] else []
-            wrong += [f"{title}: {fault}" for fault in faults(page)]
-            page.keyboard.press("ArrowRight")
-        assert page.evaluate("Reveal.isLastSlide()")
-        assert seen == [re.sub(r"[`*]", "", title) for title, _ in slides_of(deck)]
-        assert wrong == []
+def test_a_deck_is_whole_without_a_network(shown):
+    assert shown.problems == []
+    assert untypeset(shown.page) == [] and shown.page.locator("mjx-container").count() > 0
+    assert bad_images(shown.page) == [] and shown.page.locator("img").count() >= 4
+    assert raw_markup(shown.page) == []
+
+
+def test_the_right_arrow_shows_every_slide_and_each_fits(shown):
+    page, seen, wrong = shown.page, [], []
+    for _ in range(60):
+        title = page.evaluate("Reveal.getCurrentSlide().querySelector('h1, h2').textContent")
+        seen += [title] if title not in seen[-1:] else []
+        wrong += [f"{title}: {fault}" for fault in faults(page)]
+        page.keyboard.press("ArrowRight")
+    assert page.evaluate("Reveal.isLastSlide() && !Reveal.availableFragments().next")
+    assert seen == [re.sub(r"[`*]", "", title) for title, _ in slides_of(shown.deck)]
+    assert wrong == []
+    assert shown.problems == []
 
 
 def test_the_index_leads_to_every_deck(browser, built):
