@@ -6,7 +6,6 @@ an algorithm. Nothing is executed. A name that does not exist raises and lists t
 """
 
 import ast
-import base64
 import json
 import re
 from dataclasses import dataclass
@@ -32,11 +31,6 @@ class Picture:
     uri: str
     alt: str
     caption: str
-
-    def size(self) -> tuple[int, int]:
-        """Return width and height in pixels, from the header of the PNG."""
-        header = base64.b64decode(self.uri.partition(",")[2][:64])
-        return int.from_bytes(header[16:20]), int.from_bytes(header[20:24])
 
 
 def split(reference: str) -> tuple[str, str]:
