@@ -48,6 +48,9 @@ pages: book
 assignments: $(INSTALLED)
 	$(RUN) tools/make_assignments.py --course "$(COURSE)" --seed $(SEED)
 
+slides: $(INSTALLED)
+	$(RUN) tools/build_slides.py
+
 chapters: $(INSTALLED)
 	$(RUN) tools/run_chapters.py $(CHAPTERS)
 

@@ -112,7 +112,8 @@ class _Closed:
 
     def __call__(self, *_: object, **__: object) -> NoReturn:
         raise PermissionError(
-            f"this exercise asks you to write it yourself: metalearn_lite.{self._name} is closed here"
+            "this exercise asks you to write it yourself: "
+            f"metalearn_lite.{self._name} is closed here"
         )
 
     def __getattr__(self, _: str) -> NoReturn:
