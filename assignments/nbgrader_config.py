@@ -21,6 +21,7 @@ c = get_config()  # noqa: F821 - nbgrader provides it
 
 c.CourseDirectory.root = str(HERE)
 c.CourseDirectory.course_id = "few_examples"
+c.Exchange.root = str(HERE)  # not used; nbgrader wants it to be a folder it may write in
 
 # A cell has a minute. One that hangs or ends the kernel costs itself and no other cell.
 c.Execute.timeout = 60

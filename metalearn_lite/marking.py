@@ -41,8 +41,7 @@ def mark(
     from ``fresh_seeds`` before it begins.
 
     Args:
-        seconds: how long the check may take before it is ended; allow ten times what the
-            solution needs, since graders may be busy.
+        seconds: how long the check may compute before it is ended.
         closed: functions of the package that the answer may not call, ``"maml.adapt"``.
 
     Returns:
