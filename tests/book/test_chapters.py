@@ -20,6 +20,10 @@ CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
 TOC = (ROOT / "_toc.yml").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
+STUB = re.compile(
+    r"^def (\w+)\(.*\): \.\.\.  # your code here\n\n\nattempt\((\w+), \1\)$", re.MULTILINE
+)
+
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 
 
@@ -48,7 +52,7 @@ def test_a_chapter_is_stored_as_one_clean_run_left_it(path):
 
 @each_chapter
 def test_a_chapter_keeps_to_the_style(path):
-    cells = code_cells(path)
+    cells = [cell for cell in code_cells(path) if not STUB.search(cell.source)]  # the reader's own
     lengths = [cell.source.count("\n") + 1 for cell in cells]
     assert 15 <= len(cells) <= 30
     assert median(lengths) <= 8 and max(lengths) <= 25
