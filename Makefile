@@ -48,6 +48,9 @@ pages: book
 assignments: $(INSTALLED)
 	$(RUN) tools/make_assignments.py --course "$(COURSE)" --seed $(SEED)
 
+bundle: book slides
+	$(RUN) tools/class_bundle.py --assignments "$(COURSE)/handout"
+
 slides: $(INSTALLED)
 	$(RUN) tools/build_slides.py
 
