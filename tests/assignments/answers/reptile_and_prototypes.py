@@ -199,26 +199,10 @@ WRONG = {
             "without what came before|where each step starts",
         ),
         Answer(
-            "all gradients at the start",
-            step(
-                zero="optimizer.zero_grad()\n            slopes = "
-                "torch.autograd.grad(loss_fn(model(x), y), list(model.parameters()))",
-                loss="sum((p * g).sum() for p, g in zip(net.parameters(), slopes, strict=True))",
-            ),
-            ALL_OF_STEP[1:2],
-            "where each step starts",
-        ),
-        Answer(
             "the loss of the chapter, whatever is handed in",
             step(loss="F.mse_loss(net(x), y)"),
             ALL_OF_STEP[:1],
             "whose loss",
-        ),
-        Answer(
-            "meta_lr forgotten: the end of the inner steps",
-            step(result="start[n] + total[n]"),
-            ALL_OF_STEP[:1],
-            "multiplied by meta_lr",
         ),
         Answer(
             "one task after the other, with a copy of the model",
@@ -287,12 +271,6 @@ def reptile_step(model, tasks, loss_fn, *, inner_lr, meta_lr):
         ),
         Answer("sum in place of mean", class_means(means="sums"), ALL_OF_MEANS[:1], "divided"),
         Answer(
-            "divided by the number of all examples",
-            class_means(means="sums * ways / len(labels)"),
-            ALL_OF_MEANS[:1],
-            "by which number",
-        ),
-        Answer(
             "rows taken in blocks",
             class_means(means="features.unflatten(0, (ways, -1)).mean(dim=1)"),
             ALL_OF_MEANS[:2],
@@ -305,24 +283,12 @@ def reptile_step(model, tasks, loss_fn, *, inner_lr, meta_lr):
             "row k belongs to label k|order|in their middle",
         ),
         Answer(
-            "an assertion without a text",
-            class_means(guard="assert counts.min() > 0"),
-            ALL_OF_MEANS[2:3],
-            "expected a ValueError",
-        ),
-        Answer(
             "an error that does not say which class",
             class_means(
                 guard="if counts.min() == 0:\n        raise ValueError('a class is empty')"
             ),
             ALL_OF_MEANS[2:3],
             "say which class",
-        ),
-        Answer(
-            "queries and classes exchanged",
-            class_means(logits="-(means[:, None] - queries).square().sum(dim=2)"),
-            ALL_OF_MEANS[3:],
-            r"expected \(queries, ways\)",
         ),
         Answer(
             "the package's functions",
