@@ -36,7 +36,7 @@ types: $(INSTALLED)
 	$(RUN) -m mypy
 
 graders: $(INSTALLED)
-	$(RUN) -m pytest -q -n 2 --dist loadgroup tests/assignments
+	$(RUN) -m pytest -q -n 2 tests/assignments
 
 chapters-check: $(INSTALLED)
 	$(RUN) -m pytest -q -n 2 --dist loadfile --nbval-lax --nbval-current-env \

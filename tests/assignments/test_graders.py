@@ -54,10 +54,7 @@ class Graded:
         return self.room.marks(student, self.name)
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in ASSIGNMENTS],
-)
+@pytest.fixture(scope="module", params=ASSIGNMENTS)
 def graded(request, tmp_path_factory):
     return Graded(request.param, tmp_path_factory.mktemp(request.param))
 

@@ -21,8 +21,6 @@ ASSIGNMENTS = sorted(path.name for path in (ROOT / "assignments" / "source").glo
 PAGE = (ROOT / "teaching.md").read_text(encoding="utf-8")
 EXAMPLE = "../few-examples-2027"  # the folder of the course, as the page calls it
 
-pytestmark = pytest.mark.xdist_group("round")
-
 
 def commands():
     """Return the commands of the page, by the name of their block."""
