@@ -23,6 +23,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 STUB = re.compile(
     r"^def (\w+)\(.*\): \.\.\.  # your code here\n\n\nattempt\((\w+), \1\)$", re.MULTILINE
 )
+FENCE = re.compile(r"^`{3,}\{(exercise|solution)(-start|-end)?\} ?(\S*)$")
 
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 
@@ -95,3 +96,109 @@ def test_the_floor_of_the_first_chapter_is_what_the_package_measures():
         mean, half_width = map(float, stored[name].split(" ± "))
         assert 100 * scores.mean == pytest.approx(mean, abs=0.15)  # rounding, and other CPUs
         assert 100 * scores.half_width == pytest.approx(half_width, abs=0.15)
+
+
+# The exercises
+
+
+def blocks(cells):
+    """The exercises and solutions of a chapter in order: kind, label, prose and code cells."""
+    found, inside = [], None
+    for cell in cells:
+        if cell.cell_type == "code" and inside:
+            inside["code"].append(cell)
+        for line in cell.source.splitlines() if cell.cell_type == "markdown" else ():
+            fence = FENCE.match(line)
+            if fence and fence[2] != "-end":
+                inside = {"kind": fence[1], "label": fence[3], "prose": "", "code": []}
+                found.append(inside)
+            elif inside and line.startswith(":label: "):
+                inside["label"] = line.removeprefix(":label: ")
+            elif inside:
+                inside["prose"] += line + "\n"
+            if fence and fence[2] == "-end":
+                inside = None
+    return found
+
+
+def printed(cell):
+    return "".join(o.text for o in cell.outputs if o.get("name") == "stdout")
+
+
+def compared(cell):
+    return "nbval-check-output" in cell.metadata.get("tags", [])
+
+
+def faults_of_implement(exercise, solution):
+    """What is wrong with an exercise that has a check, a stub that fails it, and a solution."""
+    stubs = [cell for cell in exercise["code"] if STUB.search(cell.source)]
+    if len(stubs) != 1:
+        return ["not one stub"]
+    (stub,), found = stubs, []
+    name, check = STUB.search(stub.source).groups()
+    if not any(cell.source.startswith(f"def {check}({name}):\n") for cell in exercise["code"]):
+        found.append("the check is not in the exercise")
+    if not (printed(stub).startswith("not yet: ") and compared(stub)):
+        found.append("the stub is not seen to fail")
+    answers = [c for c in solution["code"] if c.source.endswith(f"\n\n\n{check}({name})")]
+    if not any(f"def {name}(" in cell.source and compared(cell) for cell in answers):
+        found.append("the solution does not call the same check")
+    if not all(printed(c) and "not yet" not in printed(c) for c in answers):
+        found.append("the solution does not pass")
+    return found
+
+
+def faults_of_exercises(cells):
+    found, all_blocks = [], blocks(cells)
+    solutions = {b["label"]: b for b in all_blocks if b["kind"] == "solution"}
+    exercises = [b for b in all_blocks if b["kind"] == "exercise"]
+    for kind in ("Predict", "Implement", "Investigate"):
+        if not any(f"**{kind}" in exercise["prose"] for exercise in exercises):
+            found.append(f"no exercise to {kind.lower()}")
+    for exercise in exercises:
+        solution = solutions.get(exercise["label"])
+        if not solution or not solution["code"]:
+            found.append(f"{exercise['label']}: no solution that runs")
+        elif not all(":class: dropdown" in b["prose"] for b in (exercise, solution)):
+            found.append(f"{exercise['label']}: not gated")
+        elif "**Implement" in exercise["prose"]:
+            found += faults_of_implement(exercise, solution)
+    return found
+
+
+@each_chapter
+def test_exercises_are_gated_and_a_stub_fails_the_check_that_the_solution_passes(path):
+    assert faults_of_exercises(nbformat.read(path, as_version=4).cells) == []
+
+
+def in_stub(change):
+    return lambda cell: change(cell) if STUB.search(cell.source) else None
+
+
+def in_solution(change):
+    return lambda cell: change(cell) if cell.source.endswith("\ncheck_overlap(overlap)") else None
+
+
+PLANTED = {
+    "an exercise that is open": lambda c: c.update(source=c.source.replace(":class: dropdown", "")),
+    "no exercise to predict": lambda c: c.update(source=c.source.replace("**Predict", "**Guess")),
+    "no solution": lambda c: c.update(
+        source=c.source.replace("{solution-start} ex-inv", "{note} ")
+    ),
+    "a stub that is solved": in_stub(lambda c: c.update(source=c.source.replace(": ...", ": 1"))),
+    "a stub that passes": in_stub(lambda c: c.outputs[0].update(text="overlap() is right\n")),
+    "a stub not compared": in_stub(lambda c: c.metadata.update(tags=[])),
+    "another check": in_solution(lambda c: c.update(source=c.source.replace("check_", "try_"))),
+    "a soft solution": in_solution(
+        lambda c: c.update(source=c.source.replace("\ncheck_overlap(", "\nattempt(check_overlap, "))
+    ),
+    "a wrong solution": in_solution(lambda c: c.outputs[0].update(text="not yet: no\n")),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_fault_in_an_exercise_is_found(name):
+    cells = nbformat.read(ROOT / "chapters/few_examples.ipynb", as_version=4).cells
+    for cell in cells:
+        PLANTED[name](cell)
+    assert faults_of_exercises(cells) != []
