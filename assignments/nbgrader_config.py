@@ -45,4 +45,4 @@ c.GenerateFeedback.preprocessors = [
 ]
 
 # Students hand in NAME__ASSIGNMENT.ipynb; `nbgrader zip_collect ASSIGNMENT` sorts them in.
-c.FileNameCollectorPlugin.named_regexp = r"(?P<student_id>[^_/][^/]*?)__(?P<file_id>\w+)"
+c.FileNameCollectorPlugin.named_regexp = r".*[/\\](?P<student_id>[^/\\]+?)__(?P<file_id>\w+)\."

@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 try:
@@ -18,5 +20,6 @@ else:
             file, _, test = nodeid.partition("::")
             return test.partition("[")[2] if file.endswith("test_graders.py") else file
 
+    @pytest.hookimpl(optionalhook=True)  # unknown with -p no:xdist
     def pytest_xdist_make_scheduler(config, log):
         return ByAssignment(config, log)
