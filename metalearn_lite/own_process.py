@@ -30,7 +30,7 @@ def run_apart(function: Callable[[], str], *, seconds: float) -> str:
     Args:
         function: takes nothing, returns a text. An exception is not caught here.
         seconds: after so long the copy is ended, in seconds of computing, so that a busy
-            machine does no harm; or after three times as long by the clock.
+            machine does no harm; or after three times as long by the clock, 10 s at least.
 
     Raises:
         TimeoutError: if the time is over.
@@ -46,7 +46,7 @@ def run_apart(function: Callable[[], str], *, seconds: float) -> str:
         _answer(function, send, seconds)
     os.close(send)
     try:
-        message = _listen(receive, 3 * seconds)
+        message = _listen(receive, max(3 * seconds, 10))
         if message is not None:
             return message
         _, status = os.waitpid(child, 0)
