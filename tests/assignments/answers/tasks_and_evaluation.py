@@ -285,8 +285,8 @@ def nearest_mean(model, episode):
         Answer(
             "variance in place of standard deviation",
             interval(spread="values.var().item()"),
-            ("interval__keeps_its_units", "interval__few_episodes"),
-            "variance|the factor",
+            ("interval__keeps_its_units", "interval__many_episodes", "interval__few_episodes"),
+            "variance|too narrow|the factor",
         ),
         Answer(
             "one-sided 95 %",
