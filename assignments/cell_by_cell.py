@@ -34,10 +34,8 @@ class CellByCell(Execute):
     def preprocess_cell(self, cell: Any, resources: Any, index: int) -> tuple[Any, Any]:
         """Run a cell, or write down why it is not run."""
         if index in self.fatal:
-            cell.outputs = [
-                new_output("error", ename="KernelEnded", evalue=reason, traceback=[reason])
-                for reason in [self.fatal[index]]
-            ]
+            why = self.fatal[index]
+            cell.outputs = [new_output("error", ename="KernelEnded", evalue=why, traceback=[why])]
             return cell, resources
         try:
             cell, resources = super().preprocess_cell(cell, resources, index)

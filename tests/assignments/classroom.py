@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
-from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.api import Gradebook
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,6 +27,24 @@ class Answer:
     code: str
     loses: tuple[str, ...] = ()
     says: str = ""
+
+
+def filled(template, **right):
+    """Return a function that writes an answer: the right pieces, but for those it is given."""
+
+    def answer(**changes):
+        assert changes.keys() <= right.keys(), f"no such pieces: {changes.keys() - right.keys()}"
+        return template.format(**(right | changes))
+
+    return answer
+
+
+def changed(code, *changes):
+    """Return an answer in which pieces, each of which stands there once, are replaced."""
+    for old, new in changes:
+        assert code.count(old) == 1, f"{old!r} stands {code.count(old)} times in\n{code}"
+        code = code.replace(old, new)
+    return code
 
 
 class Classroom:
@@ -101,6 +119,3 @@ def solution_cells(notebook):
         for cell in notebook.cells
         if cell.metadata.get("nbgrader", {}).get("solution")
     }
-
-
-__all__ = ["Answer", "Classroom", "Gradebook", "MissingEntry", "solution_cells"]

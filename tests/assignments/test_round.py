@@ -14,7 +14,8 @@ import zipfile
 
 import nbformat
 import pytest
-from classroom import ROOT, Classroom, Gradebook, solution_cells
+from classroom import ROOT, Classroom, solution_cells
+from nbgrader.api import Gradebook
 
 FIRST = "tasks_and_evaluation"
 ASSIGNMENTS = sorted(path.name for path in (ROOT / "assignments" / "source").glob("*"))

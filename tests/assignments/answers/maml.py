@@ -1,8 +1,9 @@
 """Answers to the assignment maml: what students give, and what it must get."""
 
-from classroom import Answer
+from classroom import Answer, filled
 
-ADAPT = """
+adapted = filled(
+    """
 def adapt(model, params, support_x, support_y, *, inner_lr, inner_steps):
     adapted = {start}
     for _ in range({steps}):
@@ -14,20 +15,15 @@ def adapt(model, params, support_x, support_y, *, inner_lr, inner_steps):
             for (name, p), g in zip({moved}.items(), gradients, strict=True)
         }}
     return {result}
-"""
-ADAPT_RIGHT = {
-    "start": "dict(params)",
-    "steps": "inner_steps",
-    "at": "adapted",
-    "loss": "F.mse_loss(outputs, support_y)",
-    "step": "p - inner_lr * g",
-    "moved": "adapted",
-    "result": "adapted",
-}
-
-
-def adapted(**changes):
-    return ADAPT.format(**(ADAPT_RIGHT | changes))
+""",
+    start="dict(params)",
+    steps="inner_steps",
+    at="adapted",
+    loss="F.mse_loss(outputs, support_y)",
+    step="p - inner_lr * g",
+    moved="adapted",
+    result="adapted",
+)
 
 
 ADAPT_FIRST_ORDER = adapted().replace(", create_graph=True", "")
@@ -75,7 +71,9 @@ def adapt(model, params, support_x, support_y, *, inner_lr, inner_steps):
     return adapted
 """
 
-LOSS = """
+
+lost = filled(
+    """
 def meta_loss(model, episode, *, inner_lr, inner_steps):
     losses = []
     for task in episode.unbind():
@@ -89,20 +87,15 @@ def meta_loss(model, episode, *, inner_lr, inner_steps):
         outputs = functional_call(model, {judged}, ({asked}_x,))
         losses.append({loss}(outputs, {asked}_y))
     return {mean}
-"""
-LOSS_RIGHT = {
-    "start": "dict(model.named_parameters())",
-    "learned": "task.support_x, task.support_y",
-    "more": "",
-    "judged": "adapted",
-    "asked": "task.query",
-    "loss": "F.mse_loss",
-    "mean": "torch.stack(losses).mean()",
-}
-
-
-def lost(**changes):
-    return LOSS.format(**(LOSS_RIGHT | changes))
+""",
+    start="dict(model.named_parameters())",
+    learned="task.support_x, task.support_y",
+    more="",
+    judged="adapted",
+    asked="task.query",
+    loss="F.mse_loss",
+    mean="torch.stack(losses).mean()",
+)
 
 
 LOSS_FORGETFUL = """
@@ -147,7 +140,9 @@ def meta_loss(model, episode, *, inner_lr, inner_steps):
     return torch.stack(losses).mean()
 """
 
-FIRST = """
+
+first = filled(
+    """
 def first_order_loss(model, episode, *, inner_lr, inner_steps):
     total = 0.0
     for task in episode.unbind():
@@ -161,19 +156,14 @@ def first_order_loss(model, episode, *, inner_lr, inner_steps):
         {at_the_end}
         total = total + F.mse_loss(functional_call(model, params, (task.query_x,)), task.query_y)
     return {result}
-"""
-FIRST_RIGHT = {
-    "start": "theta",
-    "learned": "support",
-    "remember": "",
-    "step": "p - inner_lr * g",
-    "at_the_end": "",
-    "result": "total / len(list(episode.unbind()))",
-}
-
-
-def first(**changes):
-    return FIRST.format(**(FIRST_RIGHT | changes))
+""",
+    start="theta",
+    learned="support",
+    remember="",
+    step="p - inner_lr * g",
+    at_the_end="",
+    result="total / len(list(episode.unbind()))",
+)
 
 
 FIRST_WITHOUT_END = """
@@ -189,7 +179,10 @@ def first_order_loss(model, episode, *, inner_lr, inner_steps):
     return torch.stack(losses).mean()
 """
 
-STEP = """
+stepped = filled(
+    """import copy
+
+
 def mended_step(model, episode, *, inner_lr, inner_steps, meta_lr):
     start = {copy}
     total = {{name: torch.zeros_like(p) for name, p in model.named_parameters()}}
@@ -210,22 +203,18 @@ def mended_step(model, episode, *, inner_lr, inner_steps, meta_lr):
     with torch.no_grad():
         for name, p in model.named_parameters():
             p -= meta_lr * total[name]
-"""
-STEP_RIGHT = {
-    "copy": "copy.deepcopy(model.state_dict())",
-    "before": "",
-    "steps": "inner_steps",
-    "forget": "model.zero_grad()",
-    "share": " / len(tasks)",
-    "back": "model.load_state_dict(start)",
-}
+""",
+    copy="copy.deepcopy(model.state_dict())",
+    before="",
+    steps="inner_steps",
+    forget="model.zero_grad()",
+    share=" / len(tasks)",
+    back="model.load_state_dict(start)",
+)
 
 
-def stepped(**changes):
-    return "import copy\n\n" + STEP.format(**(STEP_RIGHT | changes))
-
-
-COMPARE = """
+compared = filled(
+    """
 def compare_starts(first, second, tasks, *, inner_lrs, inner_steps, episodes, seed):
     scores = []
     {generator}
@@ -236,18 +225,13 @@ def compare_starts(first, second, tasks, *, inner_lrs, inner_steps, episodes, se
         )
     a, b = scores
     return a, b, {difference}
-"""
-COMPARE_RIGHT = {
-    "generator": "",
-    "rates": "inner_lrs",
-    "steps": "inner_steps",
-    "given": "torch.Generator().manual_seed(seed)",
-    "difference": "paired_difference(a, b)",
-}
-
-
-def compared(**changes):
-    return COMPARE.format(**(COMPARE_RIGHT | changes))
+""",
+    generator="",
+    rates="inner_lrs",
+    steps="inner_steps",
+    given="torch.Generator().manual_seed(seed)",
+    difference="paired_difference(a, b)",
+)
 
 
 FORMULA, STEPS = "adapt__goes_by_the_formula", "adapt__step_by_step"

@@ -1,12 +1,56 @@
 """Answers to the assignment multi_task: what students give, and what it must get."""
 
-from classroom import Answer
+from classroom import Answer, changed
 
 JOINT_LOSS = "def joint_loss(outputs, targets, weights):\n"
 UNCERTAINTY = "def uncertainty_loss(losses, log_variance, kinds):\n"
+UNCERTAINTY_RIGHT = (
+    UNCERTAINTY
+    + """\
+    total = 0.0
+    for name, loss in losses.items():
+        factor = 0.5 if kinds[name] == "regression" else 1.0
+        total = total + factor * torch.exp(-log_variance[name]) * loss + log_variance[name] / 2
+    return total
+"""
+)
 SURGERY = "def surgery(gradients, generator):\n"
+SURGERY_RIGHT = (
+    SURGERY
+    + """\
+    changed = gradients.clone()
+    for i in range(len(gradients)):
+        for j in torch.randperm(len(gradients), generator=generator):
+            along = changed[i] @ gradients[j]
+            if i != j and along < 0:
+                changed[i] -= along / gradients[j].norm() ** 2 * gradients[j]
+    return changed.sum(0)
+"""
+)
 BUG = "def mended_angles(losses, shared):\n"
+BUG_RIGHT = (
+    BUG
+    + """\
+    rows = []
+    for loss in losses.values():
+        parts = torch.autograd.grad(loss, shared, retain_graph=True)
+        rows.append(torch.cat([part.flatten() for part in parts]))
+    directions = torch.stack([row / row.norm() for row in rows])
+    return directions @ directions.T
+"""
+)
 MEASUREMENT = "def batch_cosines(first, second, batch, repeats, generator):\n"
+MEASUREMENT_RIGHT = (
+    MEASUREMENT
+    + """\
+    values = []
+    for _ in range(repeats):
+        rows = torch.randperm(len(first), generator=generator)
+        g, h = first[rows[:batch]].mean(0), second[rows[batch : 2 * batch]].mean(0)
+        values.append(F.cosine_similarity(g, h, dim=0).item())
+    return Scores.of(values)
+"""
+)
 
 ALL_OF_JOINT_LOSS = (
     "joint_loss__mean_over_labels",
@@ -246,27 +290,17 @@ WRONG = {
         ),
         Answer(
             "adds all s, also of tasks without a loss",
-            UNCERTAINTY
-            + """\
-    total = sum(log_variance.values()) / 2
-    for name, loss in losses.items():
-        factor = 0.5 if kinds[name] == "regression" else 1.0
-        total = total + factor * torch.exp(-log_variance[name]) * loss
-    return total
-""",
+            changed(
+                UNCERTAINTY_RIGHT,
+                ("0.0", "sum(log_variance.values()) / 2"),
+                ("loss + log_variance[name] / 2", "loss"),
+            ),
             loses=("uncertainty__learns",),
             says="has no loss in this step, and its s is moved",
         ),
         Answer(
             "the sign of s is wrong",
-            UNCERTAINTY
-            + """\
-    total = 0.0
-    for name, loss in losses.items():
-        factor = 0.5 if kinds[name] == "regression" else 1.0
-        total = total + factor * torch.exp(log_variance[name]) * loss + log_variance[name] / 2
-    return total
-""",
+            changed(UNCERTAINTY_RIGHT, ("torch.exp(-log_variance", "torch.exp(log_variance")),
             loses=("uncertainty__rest", "uncertainty__kinds"),
             says="s never comes to rest, it runs to -15|still has a slope",
         ),
@@ -296,31 +330,17 @@ WRONG = {
     "surgery": [
         Answer(
             "the mean in place of the sum",
-            SURGERY
-            + """\
-    changed = gradients.clone()
-    for i in range(len(gradients)):
-        for j in torch.randperm(len(gradients), generator=generator):
-            along = changed[i] @ gradients[j]
-            if i != j and along < 0:
-                changed[i] -= along / gradients[j].norm() ** 2 * gradients[j]
-    return changed.mean(0)
-""",
+            changed(SURGERY_RIGHT, ("changed.sum(0)", "changed.mean(0)")),
             loses=("surgery__plain_sum",),
             says=r"your step is 0\.\d+ times as long as their sum",
         ),
         Answer(
             "projects off gradients that were projected already",
-            SURGERY
-            + """\
-    changed = gradients.clone()
-    for i in range(len(gradients)):
-        for j in torch.randperm(len(gradients), generator=generator):
-            along = changed[i] @ changed[j]
-            if i != j and along < 0:
-                changed[i] -= along / changed[j].norm() ** 2 * changed[j]
-    return changed.sum(0)
-""",
+            changed(
+                SURGERY_RIGHT,
+                ("along = changed[i] @ gradients[j]", "along = changed[i] @ changed[j]"),
+                ("gradients[j].norm() ** 2 * gradients", "changed[j].norm() ** 2 * changed"),
+            ),
             loses=("surgery__two_tasks", "surgery__orders"),
             says="as that was given",
         ),
@@ -357,16 +377,7 @@ WRONG = {
         ),
         Answer(
             "chance from somewhere else",
-            SURGERY
-            + """\
-    changed = gradients.clone()
-    for i in range(len(gradients)):
-        for j in torch.randperm(len(gradients)):
-            along = changed[i] @ gradients[j]
-            if i != j and along < 0:
-                changed[i] -= along / gradients[j].norm() ** 2 * gradients[j]
-    return changed.sum(0)
-""",
+            changed(SURGERY_RIGHT, (", generator=generator)", ")")),
             loses=("surgery__orders",),
             says="does all chance come from `generator`",
         ),
@@ -403,16 +414,7 @@ WRONG = {
         ),
         Answer(
             "a gradient of zero is a conflict",
-            SURGERY
-            + """\
-    changed = gradients.clone()
-    for i in range(len(gradients)):
-        for j in torch.randperm(len(gradients), generator=generator):
-            along = changed[i] @ gradients[j]
-            if i != j and along <= 0:
-                changed[i] -= along / gradients[j].norm() ** 2 * gradients[j]
-    return changed.sum(0)
-""",
+            changed(SURGERY_RIGHT, ("if i != j and along < 0:", "if i != j and along <= 0:")),
             loses=("surgery__plain_sum",),
             says="one gradient is zero, and your step is nan",
         ),
@@ -476,29 +478,15 @@ WRONG = {
         ),
         Answer(
             "the graph is not kept",
-            BUG
-            + """\
-    rows = []
-    for loss in losses.values():
-        parts = torch.autograd.grad(loss, shared)
-        rows.append(torch.cat([part.flatten() for part in parts]))
-    directions = torch.stack([row / row.norm() for row in rows])
-    return directions @ directions.T
-""",
+            changed(BUG_RIGHT, ("shared, retain_graph=True)", "shared)")),
             loses=BOTH_OF_BUG,
             says="(?s)backward through the graph a second time.*in your line: parts = ",
         ),
         Answer(
             "inner products in place of cosines",
-            BUG
-            + """\
-    rows = []
-    for loss in losses.values():
-        parts = torch.autograd.grad(loss, shared, retain_graph=True)
-        rows.append(torch.cat([part.flatten() for part in parts]))
-    directions = torch.stack(rows)
-    return directions @ directions.T
-""",
+            changed(
+                BUG_RIGHT, ("torch.stack([row / row.norm() for row in rows])", "torch.stack(rows)")
+            ),
             loses=("bug__angles",),
             says="cosine of a task with itself should be 1",
         ),
@@ -575,31 +563,29 @@ WRONG = {
         ),
         Answer(
             "the interval of a single value",
-            MEASUREMENT
-            + """\
-    values = []
-    for _ in range(repeats):
-        rows = torch.randperm(len(first), generator=generator)
-        g, h = first[rows[:batch]].mean(0), second[rows[batch : 2 * batch]].mean(0)
-        values.append(g @ h / g.norm() / h.norm())
+            changed(
+                MEASUREMENT_RIGHT,
+                (
+                    """        values.append(F.cosine_similarity(g, h, dim=0).item())
+    return Scores.of(values)""",
+                    """        values.append(g @ h / g.norm() / h.norm())
     values = torch.stack(values).double()
-    return Scores(values.mean().item(), 1.96 * values.std().item(), values)
-""",
+    return Scores(values.mean().item(), 1.96 * values.std().item(), values)""",
+                ),
+            ),
             loses=("measurement__interval",),
             says="is it that of the mean, or of a single value",
         ),
         Answer(
             "the generator is set back in each repetition",
-            MEASUREMENT
-            + """\
-    values = []
-    for _ in range(repeats):
-        generator.manual_seed(0)
-        rows = torch.randperm(len(first), generator=generator)
-        g, h = first[rows[:batch]].mean(0), second[rows[batch : 2 * batch]].mean(0)
-        values.append(F.cosine_similarity(g, h, dim=0).item())
-    return Scores.of(values)
-""",
+            changed(
+                MEASUREMENT_RIGHT,
+                (
+                    "    for _ in range(repeats):",
+                    """    for _ in range(repeats):
+        generator.manual_seed(0)""",
+                ),
+            ),
             loses=("measurement__interval",),
             says="only 1 different cosines: draw new images each time",
         ),

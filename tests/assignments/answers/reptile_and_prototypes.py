@@ -1,8 +1,9 @@
 """Answers to the assignment reptile_and_prototypes: what students give, and what it must get."""
 
-from classroom import Answer
+from classroom import Answer, filled
 
-STEP = """
+step = filled(
+    """
 def reptile_step(model, tasks, loss_fn, *, inner_lr, meta_lr):
     start = {{n: p.detach().clone() for n, p in model.named_parameters()}}
     total = {{n: torch.zeros_like(p) for n, p in start.items()}}
@@ -17,23 +18,19 @@ def reptile_step(model, tasks, loss_fn, *, inner_lr, meta_lr):
             total[n] += (p.detach() - start[n]){share}
         {back}
     return {{n: {result} for n in start}}
-"""
-STEP_RIGHT = {
-    "net": "copy.deepcopy(model)",
-    "minibatches": "task",
-    "zero": "optimizer.zero_grad()",
-    "loss": "loss_fn(net(x), y)",
-    "share": " / len(tasks)",
-    "back": "pass",
-    "result": "start[n] + meta_lr * total[n]",
-}
+""",
+    net="copy.deepcopy(model)",
+    minibatches="task",
+    zero="optimizer.zero_grad()",
+    loss="loss_fn(net(x), y)",
+    share=" / len(tasks)",
+    back="pass",
+    result="start[n] + meta_lr * total[n]",
+)
 
 
-def step(**changes):
-    return STEP.format(**(STEP_RIGHT | changes))
-
-
-MEANS = """
+class_means = filled(
+    """
 def prototypes(features, labels, ways):
     counts = labels.bincount(minlength=ways)
     {guard}
@@ -44,24 +41,23 @@ def prototypes(features, labels, ways):
 
 def prototype_logits(queries, means):
     return {logits}
-"""
-MEANS_RIGHT = {
-    "guard": "if (counts == 0).any():\n"
+""",
+    guard="if (counts == 0).any():\n"
     "        raise ValueError(f'no example of {(counts == 0).nonzero().flatten().tolist()}')",
-    "means": "sums / counts[:, None]",
-    "logits": "-(queries.unsqueeze(1) - means.unsqueeze(0)).pow(2).sum(-1)",
-}
-
-
-def class_means(**changes):
-    return MEANS.format(**(MEANS_RIGHT | changes))
+    means="sums / counts[:, None]",
+    logits="-(queries.unsqueeze(1) - means.unsqueeze(0)).pow(2).sum(-1)",
+)
 
 
 def layer(result, before="pass"):
     return f"def linear_form(means):\n    {before}\n    return {result}\n"
 
 
-LOOP = """
+ADAM = "optimizer = torch.optim.Adam(model.parameters(), lr=inner_lr)"
+
+
+loop = filled(
+    """
 def mended_reptile(model, tasks, *, inner_lr, meta_lr):
     {early}
     for batches in tasks:
@@ -73,22 +69,17 @@ def mended_reptile(model, tasks, *, inner_lr, meta_lr):
             optimizer.step()
         phi = model.state_dict()
         model.load_state_dict({{n: {result} for n in theta}})
-"""
-ADAM = "optimizer = torch.optim.Adam(model.parameters(), lr=inner_lr)"
-LOOP_RIGHT = {
-    "early": "pass",
-    "late": ADAM,
-    "theta": "{n: p.clone() for n, p in model.state_dict().items()}",
-    "batches": "batches",
-    "result": "theta[n] + meta_lr * (phi[n] - theta[n])",
-}
+""",
+    early="pass",
+    late=ADAM,
+    theta="{n: p.clone() for n, p in model.state_dict().items()}",
+    batches="batches",
+    result="theta[n] + meta_lr * (phi[n] - theta[n])",
+)
 
 
-def loop(**changes):
-    return LOOP.format(**(LOOP_RIGHT | changes))
-
-
-LEADS = """
+leads = filled(
+    """
 def leads(networks, first, second, tasks, *, episodes, generator):
     drawn = {once}
     each = []
@@ -102,20 +93,15 @@ def leads(networks, first, second, tasks, *, episodes, generator):
             values.append({gain})
         each.append({one})
     return each, {runs}
-"""
-LEADS_RIGHT = {
-    "once": "[tasks.sample(generator) for _ in range(episodes)]",
-    "anew": "pass",
-    "every": "pass",
-    "asked": "network",
-    "gain": "a - b",
-    "one": "Scores.of(values)",
-    "runs": "Scores.of([s.mean for s in each])",
-}
-
-
-def leads(**changes):
-    return LEADS.format(**(LEADS_RIGHT | changes))
+""",
+    once="[tasks.sample(generator) for _ in range(episodes)]",
+    anew="pass",
+    every="pass",
+    asked="network",
+    gain="a - b",
+    one="Scores.of(values)",
+    runs="Scores.of([s.mean for s in each])",
+)
 
 
 ALL_OF_STEP = (

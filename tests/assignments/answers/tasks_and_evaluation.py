@@ -1,8 +1,9 @@
 """Answers to the assignment tasks_and_evaluation: what students give, and what it must get."""
 
-from classroom import Answer
+from classroom import Answer, filled
 
-DRAW = """
+drawn = filled(
+    """
 def draw(images, ways, shots, queries, generator):
     chosen = {chosen}
     support_x, query_x = [], []
@@ -17,19 +18,15 @@ def draw(images, ways, shots, queries, generator):
         torch.cat(query_x),
         labels.repeat_interleave(queries),
     )
-"""
-RIGHT = {
-    "chosen": "torch.randperm(len(images), generator=generator)[:ways]",
-    "order": "torch.randperm(images.shape[1], generator=generator)[: shots + queries]",
-    "of_query": "order[shots:]",
-}
+""",
+    chosen="torch.randperm(len(images), generator=generator)[:ways]",
+    order="torch.randperm(images.shape[1], generator=generator)[: shots + queries]",
+    of_query="order[shots:]",
+)
 
 
-def drawn(**changes):
-    return DRAW.format(**(RIGHT | changes))
-
-
-MENDED = """
+mended = filled(
+    """
 def mended_scores(predict, tasks, *, episodes, generator):
     values = []
     for _ in range(episodes):
@@ -37,38 +34,30 @@ def mended_scores(predict, tasks, *, episodes, generator):
         hits = predict(None, {asked}).argmax(dim=1) == {truth}
         values.append(hits.double(){mean})
     return {joined}(values)
-"""
-MENDED_RIGHT = {
-    "episode": "tasks.sample(generator)",
-    "asked": "episode",
-    "truth": "episode.query_y",
-    "mean": ".mean()",
-    "joined": "torch.stack",
-}
+""",
+    episode="tasks.sample(generator)",
+    asked="episode",
+    truth="episode.query_y",
+    mean=".mean()",
+    joined="torch.stack",
+)
 
 
-def mended(**changes):
-    return MENDED.format(**(MENDED_RIGHT | changes))
-
-
-MEAN = """
+mean_of = filled(
+    """
 def nearest_mean(model, episode):
     x = episode.support_x.flatten(1)
     ways = int(episode.support_y.max()) + 1
     means = {means}
     return {scores}
-"""
-MEAN_RIGHT = {
-    "means": "torch.stack([x[episode.support_y == c].mean(dim=0) for c in range(ways)])",
-    "scores": "-torch.cdist(episode.query_x.flatten(1), means)",
-}
+""",
+    means="torch.stack([x[episode.support_y == c].mean(dim=0) for c in range(ways)])",
+    scores="-torch.cdist(episode.query_x.flatten(1), means)",
+)
 
 
-def mean_of(**changes):
-    return MEAN.format(**(MEAN_RIGHT | changes))
-
-
-INTERVAL = """
+interval = filled(
+    """
 def interval(values):
     from scipy.stats import t
 
@@ -76,19 +65,15 @@ def interval(values):
     factor = {factor}
     spread = {spread}
     return values.mean().item(), factor * spread / {root}
-"""
-INTERVAL_RIGHT = {
-    "factor": "float(t.ppf(0.975, n - 1))",
-    "spread": "values.std().item()",
-    "root": "n**0.5",
-}
+""",
+    factor="float(t.ppf(0.975, n - 1))",
+    spread="values.std().item()",
+    root="n**0.5",
+)
 
 
-def interval(**changes):
-    return INTERVAL.format(**(INTERVAL_RIGHT | changes))
-
-
-COMPARE = """
+compare = filled(
+    """
 def compare(first, second, tasks, *, episodes, generator):
     a, b = [], []
     for _ in range(episodes):
@@ -98,11 +83,10 @@ def compare(first, second, tasks, *, episodes, generator):
         b.append(accuracy(second(None, e), e.query_y))
     a, b = torch.stack(a), torch.stack(b)
     return {result}
-"""
-
-
-def compare(again="pass", result="Scores.of(a - b)"):
-    return COMPARE.format(again=again, result=result)
+""",
+    again="pass",
+    result="Scores.of(a - b)",
+)
 
 
 ALL_OF_DRAW = (

@@ -1,8 +1,16 @@
 """Answers to the assignment transfer: what students give, and what it must get."""
 
-from classroom import Answer
+from classroom import Answer, filled
 
-PROBE = """
+ALL_OF_PROBE = (
+    "probe__weights_are_at_the_minimum",
+    "probe__bias_is_free",
+    "probe__network_is_left",
+)
+
+
+probed = filled(
+    """
 def probe(network, x, y, *, l2):
     probed = new_head(network, {outputs})
     z = features(network, x)
@@ -19,25 +27,24 @@ def probe(network, x, y, *, l2):
 
     optimizer.step(closure)
     return probed
-"""
-PROBE_RIGHT = {
-    "outputs": "int(y.max()) + 1",
-    "fitted": "[weight, bias]",
-    "loss": "F.cross_entropy(z @ weight.T + bias, y)",
-    "penalty": "l2 * weight.square().sum()",
-}
-ALL_OF_PROBE = (
-    "probe__weights_are_at_the_minimum",
-    "probe__bias_is_free",
-    "probe__network_is_left",
+""",
+    outputs="int(y.max()) + 1",
+    fitted="[weight, bias]",
+    loss="F.cross_entropy(z @ weight.T + bias, y)",
+    penalty="l2 * weight.square().sum()",
 )
 
 
-def probed(**changes):
-    return PROBE.format(**(PROBE_RIGHT | changes))
+ALL_OF_TUNE = (
+    "tune__plain_steps",
+    "tune__rests_between_start_and_minimum",
+    "tune__strong_pull_holds",
+    "tune__network_is_left",
+)
 
 
-TUNE = """
+tuned = filled(
+    """
 def tune(network, x, y, *, steps, lr, pull=0.0):
     tuned = {copied}
     origin = {origin}
@@ -50,28 +57,26 @@ def tune(network, x, y, *, steps, lr, pull=0.0):
                 p -= lr * g
                 {pulled}
     return tuned
-"""
-TUNE_RIGHT = {
-    "copied": "copy.deepcopy(network)",
-    "origin": "[p.detach().clone() for p in tuned.parameters()]",
-    "trained": "list(tuned.parameters())",
-    "steps": "steps",
-    "loss": "F.cross_entropy(tuned(x), y)",
-    "pulled": "p.copy_((p + 2 * lr * pull * o) / (1 + 2 * lr * pull))",
-}
-ALL_OF_TUNE = (
-    "tune__plain_steps",
-    "tune__rests_between_start_and_minimum",
-    "tune__strong_pull_holds",
-    "tune__network_is_left",
+""",
+    copied="copy.deepcopy(network)",
+    origin="[p.detach().clone() for p in tuned.parameters()]",
+    trained="list(tuned.parameters())",
+    steps="steps",
+    loss="F.cross_entropy(tuned(x), y)",
+    pulled="p.copy_((p + 2 * lr * pull * o) / (1 + 2 * lr * pull))",
 )
 
 
-def tuned(**changes):
-    return TUNE.format(**(TUNE_RIGHT | changes))
+ALL_OF_MENDED = (
+    "mended_scores__easy_is_learned",
+    "mended_scores__episodes_leave_no_trace",
+    "mended_scores__noise_is_guessing",
+    "mended_scores__one_by_one",
+)
 
 
-MENDED = """
+mended = filled(
+    """
 def mended_scores(network, step, tasks, *, episodes, steps, generator):
     values = []
     for _ in range(episodes):
@@ -88,29 +93,19 @@ def mended_scores(network, step, tasks, *, episodes, steps, generator):
             {stopped}
         values.append({value})
     return {result}
-"""
-MENDED_RIGHT = {
-    "support_x": "standardise(e.support_x, like=e.support_x)",
-    "query_x": "standardise(e.query_x, like=e.support_x)",
-    "copied": "copy.deepcopy(network)",
-    "answered": "tuned(query_x), e.query_y",
-    "stopped": "pass",
-    "value": "shares[-1]",
-    "result": "torch.stack(values)",
-}
-ALL_OF_MENDED = (
-    "mended_scores__easy_is_learned",
-    "mended_scores__episodes_leave_no_trace",
-    "mended_scores__noise_is_guessing",
-    "mended_scores__one_by_one",
+""",
+    support_x="standardise(e.support_x, like=e.support_x)",
+    query_x="standardise(e.query_x, like=e.support_x)",
+    copied="copy.deepcopy(network)",
+    answered="tuned(query_x), e.query_y",
+    stopped="pass",
+    value="shares[-1]",
+    result="torch.stack(values)",
 )
 
 
-def mended(**changes):
-    return MENDED.format(**(MENDED_RIGHT | changes))
-
-
-CURVE = """
+curve = filled(
+    """
 def gain_curve(first, second, tasks, shots, *, episodes, generator):
     a, b = {{n: [] for n in shots}}, {{n: [] for n in shots}}
     for _ in range(episodes):
@@ -124,20 +119,16 @@ def gain_curve(first, second, tasks, shots, *, episodes, generator):
             b[n].append(accuracy(second({asked}), e.query_y))
     a, b = ({{n: torch.stack(v) for n, v in c.items()}} for c in (a, b))
     return {result}
-"""
-CURVE_RIGHT = {
-    "again": "pass",
-    "rows": "torch.cat([(e.support_y == c).nonzero()[:n, 0] for c in labels])",
-    "asked": "small",
-    "result": "{n: Scores.of(a[n] - b[n]) for n in shots}",
-}
+""",
+    again="pass",
+    rows="torch.cat([(e.support_y == c).nonzero()[:n, 0] for c in labels])",
+    asked="small",
+    result="{n: Scores.of(a[n] - b[n]) for n in shots}",
+)
 
 
-def curve(**changes):
-    return CURVE.format(**(CURVE_RIGHT | changes))
-
-
-MEASURED = """
+measured = filled(
+    """
 tasks = ImageTasks(held_out, WAYS, SHOTS, QUERIES)
 a, b = (
     evaluate(
@@ -146,11 +137,11 @@ a, b = (
     for n in {networks}
 )
 measured = {result}
-"""
-
-
-def measured(episodes=160, networks="(trained, untrained)", result="paired_difference(a, b)"):
-    return MEASURED.format(episodes=episodes, networks=networks, result=result)
+""",
+    episodes=160,
+    networks="(trained, untrained)",
+    result="paired_difference(a, b)",
+)
 
 
 GUESS = ("prediction__two_shares",)
