@@ -36,8 +36,9 @@ class Teacher:
         self.room = Classroom(folder)
         self.commands = commands()
 
-    def types(self, block, *, where):
+    def types(self, block, *, where, assignment=FIRST):
         lines = self.commands[block].replace(EXAMPLE, str(self.room.folder))
+        lines = lines.replace(FIRST, assignment)
         script = f"set -e\n. {ROOT}/.venv/bin/activate\n{lines}"
         done = subprocess.run(
             ["bash", "-c", script],
@@ -92,11 +93,13 @@ def teacher(tmp_path_factory):
         hand_in(teacher.room, student, FIRST, answers)
     for name in set(ASSIGNMENTS) - {FIRST}:
         hand_in(teacher.room, "ada", name, solution_cells(teacher.room.notebook(name, "source")))
-    for block in ("collect", "grade"):
-        teacher.types(block, where=folder)
+    for name in ASSIGNMENTS:
+        teacher.types("collect", where=folder, assignment=name)
+        teacher.types("grade", where=folder, assignment=name)
     mark_by_hand(teacher.room, "ada", 3)
-    for block in ("return", "export"):
-        teacher.types(block, where=folder)
+    for name in ASSIGNMENTS:
+        teacher.types("return", where=folder, assignment=name)
+    teacher.types("export", where=folder)
     return teacher
 
 
