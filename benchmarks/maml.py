@@ -31,7 +31,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from metalearn_lite.inner_loop import task_loss
+from metalearn_lite.losses import task_loss
 from metalearn_lite.maml import maml_loss
 from metalearn_lite.models import conv4, mlp
 from metalearn_lite.tasks import Episode, ImageTasks, SineTasks

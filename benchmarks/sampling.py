@@ -13,8 +13,8 @@ from statistics import median
 
 import torch
 
-from metalearn_lite.baselines import default_loss
 from metalearn_lite.datasets import glyphs
+from metalearn_lite.losses import default_loss
 from metalearn_lite.models import Network, conv4, mlp
 from metalearn_lite.tasks import Episode, ImageTasks, SineTasks
 

@@ -9,24 +9,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from scipy.stats import t as student
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from metalearn_lite.tasks import Episode
+from metalearn_lite.arguments import check_counts
+from metalearn_lite.tasks import Episode, Tasks
 
 Predict = Callable[[Any, Episode], Tensor]
 Metric = Callable[[Tensor, Tensor], Tensor]
-
-
-class Tasks(Protocol):
-    """Anything episodes can be drawn from, such as ``ImageTasks`` and ``SineTasks``."""
-
-    def sample(self, generator: torch.Generator, batch: int | None = None) -> Episode:
-        """Draw one episode, or ``batch`` of them with a leading task dimension."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +32,17 @@ class Scores:
         half_width: half the width of the 95 % interval of the mean, by Student's t; infinite
             for a single value, which says nothing about its spread.
         values: one value per episode, float64.
-        episodes: a digest of the episodes scored, by which ``paired_difference`` knows
-            whether two scores belong to the same ones; empty if unknown.
+        digest: of all the episodes scored, by which ``paired_difference`` knows whether two
+            scores belong to the same ones; empty if unknown.
     """
 
     mean: float
     half_width: float
     values: Tensor
-    episodes: str = field(default="", compare=False)
+    digest: str = field(default="", compare=False)
 
     @classmethod
-    def of(cls, values: Tensor | Sequence[float], *, episodes: str = "") -> Scores:
+    def of(cls, values: Tensor | Sequence[float], *, digest: str = "") -> Scores:
         """Summarise one value per episode (or per seed)."""
         numbers = torch.as_tensor(values, dtype=torch.float64).detach().cpu()
         count = len(numbers) if numbers.ndim == 1 else 0
@@ -60,7 +54,7 @@ class Scores:
         if count > 1:
             standard_error = numbers.std().item() / count**0.5
             half_width = float(student.ppf(0.975, count - 1)) * standard_error
-        return cls(numbers.mean().item(), half_width, numbers, episodes)
+        return cls(numbers.mean().item(), half_width, numbers, digest)
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} ± {self.half_width:.3f}"
@@ -104,19 +98,19 @@ def evaluate(
         ValueError: if an output has the wrong shape, is not finite, or if ``predict``
             changed the model, so that one task would leak into the next.
     """
-    if episodes < 1:
-        raise ValueError(f"episodes is {episodes}: expected 1 or more")
+    check_counts(episodes=episodes)
     before = _versions(model)
-    values, digest = [], ""
+    values, digest = [], hashlib.blake2b(digest_size=8)
     for index in tqdm(range(episodes), disable=not progress, leave=False):
         episode = tasks.sample(generator)
-        digest = digest or _digest(episode)
+        _add_to(digest, episode)
         outputs = predict(model, episode).detach()
         _check_outputs(outputs, episode, index)
         values.append((metric or default_metric)(outputs, episode.query_y))
         _check_unchanged(before, _versions(model), index)
     return Scores.of(
-        torch.stack([torch.as_tensor(v).double().cpu() for v in values]), episodes=digest
+        torch.stack([torch.as_tensor(v).double().cpu() for v in values]),
+        digest=digest.hexdigest(),
     )
 
 
@@ -134,12 +128,12 @@ def paired_difference(a: Scores, b: Scores) -> Scores:
             f"the scores hold {len(a.values)} and {len(b.values)} values: expected the same "
             "episodes; evaluate both with the same number of episodes"
         )
-    if a.episodes and b.episodes and a.episodes != b.episodes:
+    if a.digest and b.digest and a.digest != b.digest:
         raise ValueError(
             "the scores were measured on different episodes: evaluate both with the same "
             "tasks and with generators of the same seed"
         )
-    return Scores.of(a.values - b.values, episodes=a.episodes)
+    return Scores.of(a.values - b.values, digest=a.digest)
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -187,8 +181,7 @@ def _check_outputs(outputs: Tensor, episode: Episode, index: int) -> None:
         )
 
 
-def _digest(episode: Episode) -> str:
-    digest = hashlib.sha256()
+def _add_to(digest: hashlib.blake2b, episode: Episode) -> None:
     for tensor in (episode.support_x, episode.support_y, episode.query_x, episode.query_y):
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+        content = tensor.detach().cpu().contiguous()
+        digest.update(content.view(torch.uint8).numpy().data)  # NumPy knows no bfloat16

@@ -11,13 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from metalearn_lite.datasets import ClassImages
+from metalearn_lite.arguments import check_counts
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,25 @@ class Episode:
         """Return the same episode with its four tensors on ``device``."""
         return Episode(*(getattr(self, f.name).to(device) for f in fields(self)))
 
+    def as_batch(self) -> Episode:
+        """Give a single episode a task dimension of 1; a batch gives itself."""
+        if self.batch is not None:
+            return self
+        return Episode(*(getattr(self, f.name).unsqueeze(0) for f in fields(self)))
+
+    def slice(self, start: int, stop: int) -> Episode:
+        """Return the tasks ``start .. stop - 1`` of a batch, as a batch that shares its memory.
+
+        Raises:
+            ValueError: for a single episode, or if there is no such task.
+        """
+        if self.batch is None or not 0 <= start < min(stop, self.batch):
+            raise ValueError(
+                f"tasks {start} to {stop} of {self.batch or 'a single episode'}: expected a range "
+                "within a batch, with at least one task"
+            )
+        return Episode(*(getattr(self, f.name)[start:stop] for f in fields(self)))
+
     def unbind(self) -> Iterator[Episode]:
         """Give the ``T`` episodes of a batch one by one; a single episode gives itself."""
         if self.batch is None:
@@ -75,6 +93,21 @@ class Episode:
             return
         for task in range(self.batch):
             yield Episode(*(getattr(self, f.name)[task] for f in fields(self)))
+
+
+class Tasks(Protocol):
+    """Anything episodes can be drawn from, such as ``ImageTasks`` and ``SineTasks``."""
+
+    def sample(self, generator: torch.Generator, batch: int | None = None) -> Episode:
+        """Draw one episode, or ``batch`` of them with a leading task dimension."""
+
+
+class HasImages(Protocol):
+    """Anything that holds images by class, such as ``datasets.ClassImages``."""
+
+    @property
+    def images(self) -> Tensor:
+        """The images, ``(classes, examples, ...)``."""
 
 
 class ImageTasks:
@@ -95,9 +128,9 @@ class ImageTasks:
         ValueError: if the data holds too few classes or too few images of each.
     """
 
-    def __init__(self, images: ClassImages | Tensor, ways: int, shots: int, queries: int) -> None:
+    def __init__(self, images: HasImages | Tensor, ways: int, shots: int, queries: int) -> None:
         tensor = images if isinstance(images, Tensor) else images.images
-        _check_counts(ways=ways, shots=shots, queries=queries)
+        check_counts(ways=ways, shots=shots, queries=queries)
         if tensor.ndim < 3:
             raise ValueError(
                 f"images have shape {tuple(tensor.shape)}: expected (classes, examples, ...)"
@@ -133,7 +166,7 @@ class ImageTasks:
             labels, all with a leading ``T`` if ``batch`` is given.
         """
         tasks = 1 if batch is None else batch
-        _check_counts(batch=tasks)
+        check_counts(batch=tasks)
         classes, examples = self.images.shape[:2]
         chosen = _random_subsets((tasks,), classes, self.ways, generator)
         drawn = _random_subsets((tasks, self.ways), examples, self.shots + self.queries, generator)
@@ -180,7 +213,7 @@ class SineTasks:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        _check_counts(shots=shots, queries=queries)
+        check_counts(shots=shots, queries=queries)
         for name, (low, high) in {
             "amplitude": amplitude,
             "phase": phase,
@@ -209,7 +242,7 @@ class SineTasks:
             ``T`` if ``batch`` is given.
         """
         tasks = 1 if batch is None else batch
-        _check_counts(batch=tasks)
+        check_counts(batch=tasks)
         amplitude = self._uniform(self.amplitude, (tasks, 1, 1), generator)
         phase = self._uniform(self.phase, (tasks, 1, 1), generator)
         x = self._uniform(self.x_range, (tasks, self.shots + self.queries, 1), generator)
@@ -244,7 +277,9 @@ def _random_subsets(
     return keys.argsort(dim=-1)[..., :size]
 
 
-def _check_counts(**counts: int) -> None:
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} is {count}: expected 1 or more")
+def check_single(episode: Episode) -> None:
+    """Raise a ``ValueError`` if the episode is a batch of tasks."""
+    if episode.batch is not None:
+        raise ValueError(
+            f"the episode holds {episode.batch} tasks: expected one; go through episode.unbind()"
+        )

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from metalearn_lite.checkpoint import load_checkpoint, save_checkpoint
-from metalearn_lite.evaluation import Scores, Tasks
-from metalearn_lite.tasks import Episode
+from metalearn_lite.evaluation import Scores
+from metalearn_lite.tasks import Episode, Tasks
 
 Objective = Callable[[Any, Episode], Tensor]
 

@@ -4,7 +4,7 @@
 
 All share the backbone, the training scripts, the number of training images, the number of
 settings that were tried, and 1,000 test episodes. Before the first draw four settings of every
-start (``STARTS``), and up to four of every adaptation (``METHODS``), are tried on the
+start (``LEARNERS``), and up to four of every adaptation (``METHODS``), are tried on the
 validation scripts, with a quarter of the images and a draw that is not scored. A draw is a start of
 the networks and an order of what they see. It is written when it is done, with the answers to
 every episode in results/fair_comparison/; the first also leaves its weights
@@ -30,9 +30,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from metalearn_lite.checkpoint import save_checkpoint
 from metalearn_lite.datasets import ClassImages, digits, glyphs, omniglot
-from metalearn_lite.ledger import fill_ledger, how_made, recipe_parser
-from metalearn_lite.methods import METHODS, Method, answers
-from metalearn_lite.starts import STARTS, WAYS
+from metalearn_lite.judging import LEARNERS, METHODS, answers
+from metalearn_lite.judging.learners import WAYS
+from metalearn_lite.judging.ledger import fill_ledger, how_made, recipe_parser
+from metalearn_lite.judging.methods import Method
+from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import Episode, ImageTasks
 
 HERE = Path(__file__).resolve().parent
@@ -46,10 +48,6 @@ DRAWS = range(3)
 REPEATED = ("linear probe", "MAML", "Reptile", "prototypes")  # by the chapter, in small
 
 Settings = dict[str, float]
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def score(
@@ -103,8 +101,8 @@ def tune(shots: int) -> dict[str, dict[str, object]]:
         return max(tried, key=lambda entry: sum(entry["validation"]))["settings"]
 
     starts, learners, found = {}, {}, {"starts": {}, "methods": {}, "tried": {}}
-    for name, start in STARTS.items():
-        user = next(n for n, m in METHODS.items() if m.start == name)
+    for name, start in LEARNERS.items():
+        user = next(n for n, m in METHODS.items() if m.learner == name)
         usual = next(choices(METHODS[user].settings))
         tried = []
         for settings in choices(start.settings):
@@ -118,8 +116,8 @@ def tune(shots: int) -> dict[str, dict[str, object]]:
     for name, method in METHODS.items():
         tried = []
         for chosen in choices(method.settings):
-            settings = for_task(name, chosen, starts[method.start])
-            result = judge(name, learners[method.start], settings)
+            settings = for_task(name, chosen, starts[method.learner])
+            result = judge(name, learners[method.learner], settings)
             tried.append({"settings": settings, **result})
         found["methods"][name] = best(tried)
         found["tried"][name] = tried
@@ -133,7 +131,7 @@ def learn(
     train = glyphs().split_groups()[0]
     begin = time.process_time()
     settings = tuning[str(shots)]["starts"][name]
-    learner = STARTS[name].learn(train, shots=shots, images=images, seed=draw, **settings)
+    learner = LEARNERS[name].learn(train, shots=shots, images=images, seed=draw, **settings)
     return learner, time.process_time() - begin
 
 
@@ -181,7 +179,7 @@ def shot_results(
     """
     found = {"seconds": {}, "costs": {}, "scores": {}}
     right, scored, learners = {}, domains(), {}
-    for name in STARTS:
+    for name in LEARNERS:
         learners[name], found["seconds"][name] = learn(
             name, tuning, shots=shots, images=IMAGES, draw=draw
         )
@@ -189,7 +187,7 @@ def shot_results(
             path = weights / f"{name.replace(' ', '_')}.zip"
             save_checkpoint(path, learners[name].state_dict(), metadata={"network": name})
     for name, method in METHODS.items():
-        learner, settings = learners[method.start], tuning[str(shots)]["methods"][name]
+        learner, settings = learners[method.learner], tuning[str(shots)]["methods"][name]
         found["scores"][name] = {}
         for domain, (classes, episodes) in scored.items():
             tasks = ImageTasks(classes, WAYS, shots, 15)
@@ -218,7 +216,7 @@ def draw_results(
 def repeat(name: str, tuning: Mapping[str, object], draw: int) -> float:
     """Train with few images and one example, score few episodes: what the chapter does again."""
     method, settings = METHODS[name], tuning["1"]["methods"][name]
-    learner, _ = learn(method.start, tuning, shots=1, images=SMALL, draw=draw)
+    learner, _ = learn(method.learner, tuning, shots=1, images=SMALL, draw=draw)
     tasks = ImageTasks(glyphs().split_groups()[2], WAYS, 1, 15)
     return share_right(score(method, learner, tasks, settings, FEWER))["transductive"]
 
@@ -229,14 +227,14 @@ def equal_time(
     """Learn every start from as many images as fit into the time of MAML; with one example."""
     found: dict[str, object] = {"images": {}, "scores": {}}
     tasks, learners = ImageTasks(glyphs().split_groups()[2], WAYS, 1, 15), {}
-    for name in (n for n in STARTS if n != "nothing"):
+    for name in (n for n in LEARNERS if n != "nothing"):
         images = int(IMAGES * seconds["MAML"] / seconds[name])
         learners[name], _ = learn(name, tuning, shots=1, images=images, draw=draw)
         found["images"][name] = images
     for name, method in METHODS.items():
-        if method.start in learners:
+        if method.learner in learners:
             settings = tuning["1"]["methods"][name]
-            right = score(method, learners[method.start], tasks, settings, TIMED_EPISODES)
+            right = score(method, learners[method.learner], tasks, settings, TIMED_EPISODES)
             found["scores"][name] = share_right(right)
     return found
 

@@ -22,13 +22,14 @@ from torch.func import functional_call
 from metalearn_lite.checkpoint import save_checkpoint
 from metalearn_lite.datasets import ClassImages, glyphs
 from metalearn_lite.evaluation import evaluate
-from metalearn_lite.ledger import fill_ledger, how_made, recipe_parser
+from metalearn_lite.judging.ledger import fill_ledger, how_made, recipe_parser
 from metalearn_lite.maml import MetaSGD, adapt, maml_loss, maml_predict
-from metalearn_lite.models import Network, conv4
-from metalearn_lite.normalisation import fix_statistics
+from metalearn_lite.models import Network, conv4, fix_statistics
+from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import Episode, ImageTasks
 from metalearn_lite.training import meta_train
-from metalearn_lite.transfer import Adapt, as_predict, linear_probe, pretrain
+from metalearn_lite.transfer import as_predict, linear_probe, pretrain
+from metalearn_lite.transfer.fine_tuning import Adapt
 
 HERE = Path(__file__).resolve().parent
 WAYS, QUERIES, BATCH, WIDTH = 5, 5, 4, 32
@@ -53,10 +54,6 @@ METHODS: dict[str, dict[str, bool]] = {
     "ANIL": {"head_only": True},
     "Meta-SGD": {},
 }
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def train(

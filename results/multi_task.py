@@ -17,27 +17,31 @@ import torch
 
 from metalearn_lite.datasets import ClassImages, glyphs
 from metalearn_lite.evaluation import evaluate
-from metalearn_lite.factors import FACTORS, FactorTasks, factor_tasks, skill
-from metalearn_lite.gradient_surgery import gradient_cosine, mgda, pcgrad, task_gradients
-from metalearn_lite.joint_training import (
-    Balance,
+from metalearn_lite.judging.ledger import fill_ledger, how_made, recipe_parser, rounded
+from metalearn_lite.models import Network, fix_statistics
+from metalearn_lite.multitask import (
+    FACTORS,
+    MISSING,
+    FactorTasks,
+    MultiTask,
+    UncertaintyWeights,
     by_gradnorm,
     by_surgery,
     by_uncertainty,
     by_weights,
-    train_together,
-)
-from metalearn_lite.ledger import fill_ledger, how_made, recipe_parser, rounded
-from metalearn_lite.models import Network
-from metalearn_lite.multitask import (
-    MISSING,
-    MultiTask,
-    UncertaintyWeights,
+    factor_tasks,
+    gradient_cosine,
     kinds,
+    mgda,
+    pcgrad,
+    skill,
+    task_gradients,
     task_losses,
+    train_together,
     tune_weights,
 )
-from metalearn_lite.normalisation import fix_statistics
+from metalearn_lite.multitask.joint_training import Balance
+from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import ImageTasks
 from metalearn_lite.transfer import as_predict, linear_probe, pretrain
 
@@ -48,10 +52,6 @@ FEW = (400, 2000)  # labelled images
 CANDIDATES = 16  # fixed weights that are tried, in each of two rounds
 TUNING_DRAWS = (1000, 1001)  # apart from the draws that are reported
 EPISODES = 24
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def parameters(names: tuple[str, ...], width: int, tasks: FactorTasks) -> int:
@@ -146,7 +146,7 @@ def one_is_scarce(tasks: FactorTasks, seed: int, labelled: int) -> dict[str, dic
             x[both],
             hidden,
             generator=seeded(seed),
-            batch=128,
+            minibatch=128,
             **options,
         )
         helped[name] = skill(model, *tasks.test)[name]

@@ -23,9 +23,10 @@ import torch
 from metalearn_lite.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from metalearn_lite.datasets import ClassImages, omniglot
 from metalearn_lite.evaluation import Scores, evaluate
-from metalearn_lite.ledger import how_made, write_ledger
+from metalearn_lite.judging.ledger import how_made, write_ledger
 from metalearn_lite.maml import maml_loss, maml_predict
 from metalearn_lite.models import Network, conv4
+from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import Episode, ImageTasks
 from metalearn_lite.training import meta_train
 
@@ -130,10 +131,6 @@ PUBLISHED = {
 }
 
 
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def train(name: str, run: Run, classes: ClassImages) -> Network:
     """Train one network, or go on with it."""
 
@@ -148,7 +145,7 @@ def train(name: str, run: Run, classes: ClassImages) -> Network:
 
     model = conv4(run.ways, generator=seeded(SEED))
     if run.start is not None:
-        model.load_state_dict(load_checkpoint(weights_of(run.start)))
+        model.load_state_dict(load_checkpoint(weights_of(run.learner)))
     if run.iterations == 0:
         return model
     meta_train(
@@ -169,7 +166,7 @@ def train(name: str, run: Run, classes: ClassImages) -> Network:
 def weights_of(name: str) -> Path:
     """Return where the weights of a run are; one without iterations has those of its start."""
     if RUNS[name].iterations == 0:
-        return weights_of(RUNS[name].start)
+        return weights_of(RUNS[name].learner)
     return HERE / "omniglot_maml" / f"{file_name(name)}.zip"
 
 

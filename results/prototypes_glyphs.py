@@ -24,13 +24,19 @@ from pathlib import Path
 import torch
 
 from metalearn_lite.checkpoint import save_checkpoint
-from metalearn_lite.convex_heads import LearnedRidge, ridge_loss, ridge_predict
 from metalearn_lite.datasets import ClassImages, glyphs
 from metalearn_lite.evaluation import Predict, evaluate
-from metalearn_lite.ledger import fill_ledger, how_made, recipe_parser
+from metalearn_lite.judging.ledger import fill_ledger, how_made, recipe_parser
+from metalearn_lite.maml import proto_maml_loss, proto_maml_predict
 from metalearn_lite.models import Network, conv4
-from metalearn_lite.proto_maml import proto_maml_loss, proto_maml_predict
-from metalearn_lite.prototypes import prototype_loss, prototype_predict
+from metalearn_lite.prototypes import (
+    LearnedRidge,
+    prototype_loss,
+    prototype_predict,
+    ridge_loss,
+    ridge_predict,
+)
+from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import Episode, ImageTasks
 from metalearn_lite.training import Objective, meta_train
 
@@ -43,10 +49,6 @@ ITERATIONS = {1: 1000, 5: 500}  # by shots
 EPISODES = 200
 DRAWS = range(3)
 WAYS_DRAWS = range(8)  # of prototypes_ways.json, the first from the ledger of all
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def ridge_objective(learner: LearnedRidge, episode: Episode) -> torch.Tensor:

@@ -19,16 +19,16 @@ import torch
 from metalearn_lite.checkpoint import save_checkpoint
 from metalearn_lite.datasets import ClassImages, glyphs
 from metalearn_lite.evaluation import evaluate
-from metalearn_lite.inner_adam import InnerAdam
-from metalearn_lite.ledger import fill_ledger, how_made, recipe_parser
+from metalearn_lite.judging.ledger import fill_ledger, how_made, recipe_parser
 from metalearn_lite.models import Network, conv4
-from metalearn_lite.reptile import reptile_loss, reptile_predict
+from metalearn_lite.randomness import seeded
+from metalearn_lite.reptile import InnerAdam, reptile_loss, reptile_predict
 from metalearn_lite.tasks import Episode, ImageTasks
 from metalearn_lite.training import meta_train
 
 HERE = Path(__file__).resolve().parent
 WAYS, QUERIES, BATCH, WIDTH = 5, 5, 4, 32
-BASE = {"optimizer": "sgd", "inner_lr": 0.4, "inner_steps": 5, "inner_batch": 10, "meta_lr": 1.0}
+BASE = {"optimizer": "sgd", "inner_lr": 0.4, "inner_steps": 5, "minibatch": 10, "meta_lr": 1.0}
 ADAM = {"inner_lr": 0.01}
 SHORT = 200  # iterations that a chapter can afford
 LONG = {1: 2000, 5: 800}  # by shots
@@ -45,15 +45,11 @@ VARIANTS: dict[str, dict[str, object]] = {
     "1 step": {"inner_steps": 1},
     "2 steps": {"inner_steps": 2},
     "10 steps": {"inner_steps": 10},
-    ALL_IMAGES: {"inner_batch": None},
+    ALL_IMAGES: {"minibatch": None},
     "a quarter of the way": {"meta_lr": 0.25},
     "Adam, new for each task": ADAM | {"optimizer": "adam"},
     "Adam, running on": ADAM | {"optimizer": "running"},
 }
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def train(

@@ -39,14 +39,14 @@ def flip_a_byte_of_the_state(path):
         archive.writestr("state.pt", bytes(payload))
 
 
-def test_a_flipped_byte_is_noticed(path):
+def test_a_flipped_byte_is_objection(path):
     save_checkpoint(path, {"x": torch.zeros(1000)})
     flip_a_byte_of_the_state(path)
     with pytest.raises(ValueError, match=r"damaged: its state has sha256"):
         load_checkpoint(path)
 
 
-def test_a_truncated_file_is_noticed(path):
+def test_a_truncated_file_is_objection(path):
     save_checkpoint(path, {"x": torch.zeros(1000)})
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match="damaged or no checkpoint"):

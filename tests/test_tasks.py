@@ -58,7 +58,7 @@ def test_support_and_query_are_disjoint_and_no_image_occurs_twice(numbered, gene
         assert len(set(zip(classes.tolist(), examples.tolist(), strict=True))) == 10 * 20
 
 
-def test_drawing_with_replacement_would_be_noticed(numbered, generator):
+def test_drawing_with_replacement_would_be_objection(numbered, generator):
     """The check above fails on the bug it is there for: 5 + 15 draws of 20 repeat some."""
     drawn = torch.randint(EXAMPLES, (10, 20), generator=generator)
     assert any(len(set(row.tolist())) < 20 for row in drawn)

@@ -8,9 +8,9 @@ import time
 import pytest
 import torch
 
-from metalearn_lite.baselines import default_loss
 from metalearn_lite.checkpoint import load_checkpoint, load_manifest
 from metalearn_lite.evaluation import Scores
+from metalearn_lite.losses import default_loss
 from metalearn_lite.models import mlp
 from metalearn_lite.tasks import SineTasks
 from metalearn_lite.training import History, meta_train

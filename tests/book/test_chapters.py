@@ -9,9 +9,9 @@ import pytest
 import torch
 import yaml
 
-from metalearn_lite.baselines import nearest_feature, nearest_pixel
 from metalearn_lite.datasets import glyphs
 from metalearn_lite.evaluation import evaluate
+from metalearn_lite.judging import nearest_feature, nearest_pixel
 from metalearn_lite.models import conv4
 from metalearn_lite.tasks import ImageTasks
 

@@ -310,12 +310,12 @@ WRONG = {
 
 
 @pytest.mark.parametrize("fault", WRONG)
-def test_a_page_with_a_fault_is_noticed(browser, tmp_path, fault):
+def test_a_page_with_a_fault_is_objection(browser, tmp_path, fault):
     body, kind = WRONG[fault]
     (tmp_path / "wrong.html").write_text(f"<main>{body}</main>")
     with Visit(browser, tmp_path / "wrong.html") as visit:
         visit.page.wait_for_timeout(100)
-        assert any(problem.startswith(kind) for problem in visit.problems)
+        assert any(problem.learnerswith(kind) for problem in visit.problems)
 
 
 def test_the_checks_on_a_page_find_what_they_look_for(browser, tmp_path):

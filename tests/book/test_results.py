@@ -13,13 +13,11 @@ import torch
 from metalearn_lite.checkpoint import load_checkpoint
 from metalearn_lite.datasets import glyphs, omniglot
 from metalearn_lite.evaluation import evaluate
-from metalearn_lite.factors import factor_tasks
-from metalearn_lite.ledger import read_ledger
+from metalearn_lite.judging import LEARNERS, METHODS, learner_from, read_ledger
 from metalearn_lite.maml import maml_predict
-from metalearn_lite.methods import METHODS
 from metalearn_lite.models import conv4
+from metalearn_lite.multitask import factor_tasks
 from metalearn_lite.prototypes import prototype_predict
-from metalearn_lite.starts import STARTS, learner_from
 from metalearn_lite.tasks import ImageTasks
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -172,7 +170,7 @@ def test_the_recipe_for_reptile_makes_what_is_in_every_draw(reptile_recipe, monk
     [
         ("Reptile_1_shot", "1/steps/5", {}),
         ("Reptile_5_shot", "5/steps/10", {}),
-        ("all_images_in_each_step", "short/all images in each step", {"inner_batch": None}),
+        ("all_images_in_each_step", "short/all images in each step", {"minibatch": None}),
     ],
 )
 def test_the_weights_of_reptile_score_what_their_ledger_says(
@@ -181,7 +179,7 @@ def test_the_weights_of_reptile_score_what_their_ledger_says(
     test = glyphs().split_groups()[2]
     model = conv4(5, width=reptile_recipe.WIDTH)
     model.load_state_dict(load_checkpoint(RESULTS / f"reptile_glyphs/{weights}.zip"))
-    settings = {k: v for k, v in reptile_recipe.BASE.items() if k in ("inner_lr", "inner_batch")}
+    settings = {k: v for k, v in reptile_recipe.BASE.items() if k in ("inner_lr", "minibatch")}
     shots = 5 if path.startswith("5") else 1
     found = reptile_recipe.score(model, settings | changes, test, shots=shots)
     expected = read_ledger(RESULTS / "reptile_glyphs.json").entries(path)[0]
@@ -203,9 +201,9 @@ def test_prototypes_reptile_and_maml_are_scored_on_the_same_episodes(
     for shots in (1, 5):
         prototype_recipe.score(model, prototype_predict, test, shots)
         glyph_recipe.score(model, test, shots=shots, inner_steps=0)
-        settings = {"inner_lr": 0.4, "inner_batch": None}
+        settings = {"inner_lr": 0.4, "minibatch": None}
         reptile_recipe.score(model, settings, test, shots=shots, inner_steps=0)
-        assert seen[-1].episodes == seen[-2].episodes == seen[-3].episodes != ""
+        assert seen[-1].digest == seen[-2].digest == seen[-3].digest != ""
 
 
 def test_the_weights_of_prototypes_score_what_their_ledger_says(prototype_recipe):
@@ -231,7 +229,7 @@ def test_the_recipe_for_the_comparison_makes_what_is_in_every_draw(
     assert list(ledger["draws"]) == [str(i) for i in comparison_recipe.DRAWS]
     for name, value in QUICK.items():
         monkeypatch.setattr(comparison_recipe, name, value)
-    seconds = dict.fromkeys(STARTS, 1.0)
+    seconds = dict.fromkeys(LEARNERS, 1.0)
     made_timed = comparison_recipe.equal_time(0, ledger["tuning"], seconds)
     made = comparison_recipe.draw_results(0, ledger["tuning"], tmp_path)
     for draw, stored in ledger["draws"].items():
@@ -252,13 +250,13 @@ def test_tuning_keeps_the_best_by_validation_and_tries_no_more_than_four(
             part = "starts" if name.startswith("start ") else "methods"
             best = max(tried, key=lambda entry: sum(entry["validation"]))
             assert tuning[part][name.removeprefix("start ")] == best["settings"]
-        assert set(tuning["starts"]) == set(STARTS) and set(tuning["methods"]) == set(METHODS)
+        assert set(tuning["starts"]) == set(LEARNERS) and set(tuning["methods"]) == set(METHODS)
 
 
 @pytest.mark.parametrize("name", ["MAML", "ridge", "LP-FT", "Meta-SGD"])
 def test_the_weights_of_the_comparison_answer_as_stored(comparison_recipe, name):
     ledger = read_ledger(RESULTS / "fair_comparison.json")
-    start = METHODS[name].start.replace(" ", "_")
+    start = METHODS[name].learner.replace(" ", "_")
     learner = learner_from(load_checkpoint(RESULTS / f"fair_comparison/{start}.zip"))
     settings = ledger.about["tuning"]["1"]["methods"][name]
     tasks = ImageTasks(glyphs().split_groups()[2], 5, 1, 15)
@@ -290,7 +288,7 @@ def test_the_passes_of_an_adaptation_are_counted(
     comparison_recipe, generator, name, settings, passes
 ):
     train, _, test = glyphs().split_groups()
-    learner = STARTS["nothing"].learn(train, shots=1, images=0, seed=0)
+    learner = LEARNERS["nothing"].learn(train, shots=1, images=0, seed=0)
     task = ImageTasks(test, 5, 1, 1).sample(generator)
     found = comparison_recipe.cost(METHODS[name], learner, task, settings)
     assert (found["forward"], found["backward"]) == passes

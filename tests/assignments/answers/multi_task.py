@@ -426,7 +426,7 @@ WRONG = {
     return pcgrad(gradients, generator)
 """,
             loses=ALL_OF_SURGERY,
-            says="write it yourself: metalearn_lite.gradient_surgery.pcgrad is closed",
+            says="write it yourself: metalearn_lite.multitask.pcgrad is closed",
         ),
     ],
     "bug": [
@@ -529,7 +529,7 @@ WRONG = {
     return gradient_cosine(task_gradients(losses, shared))
 """,
             loses=BOTH_OF_BUG,
-            says="write it yourself: metalearn_lite.gradient_surgery.task_gradients is closed",
+            says="write it yourself: metalearn_lite.multitask.task_gradients is closed",
         ),
     ],
     "measurement": [

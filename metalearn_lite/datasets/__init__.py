@@ -1,0 +1,13 @@
+"""Data sets that need no download: images by class, the classes by group."""
+
+from metalearn_lite.datasets.augmentation import per_image
+from metalearn_lite.datasets.class_images import ClassImages
+from metalearn_lite.datasets.loading import digits, glyphs, omniglot
+
+__all__ = [
+    "ClassImages",
+    "digits",
+    "glyphs",
+    "omniglot",
+    "per_image",
+]

@@ -1,0 +1,31 @@
+"""What a result is worth: baselines, all methods in one form, ledgers, sample sizes."""
+
+from metalearn_lite.judging.baselines import (
+    from_scratch,
+    nearest_class,
+    nearest_feature,
+    nearest_pixel,
+)
+from metalearn_lite.judging.learners import LEARNERS, learner_from
+from metalearn_lite.judging.ledger import Ledger, read_ledger
+from metalearn_lite.judging.memory import saved_bytes
+from metalearn_lite.judging.methods import METHODS, answers
+from metalearn_lite.judging.representations import activations, cka
+from metalearn_lite.judging.sample_size import episodes_needed
+
+__all__ = [
+    "LEARNERS",
+    "METHODS",
+    "Ledger",
+    "activations",
+    "answers",
+    "cka",
+    "episodes_needed",
+    "from_scratch",
+    "learner_from",
+    "nearest_class",
+    "nearest_feature",
+    "nearest_pixel",
+    "read_ledger",
+    "saved_bytes",
+]

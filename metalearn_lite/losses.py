@@ -1,0 +1,44 @@
+"""The loss of a task: cross-entropy for labels, squared error for values."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def default_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy for integer labels, mean squared error for floating targets."""
+    if targets.is_floating_point():
+        return F.mse_loss(outputs, targets)
+    return F.cross_entropy(outputs, targets)
+
+
+def task_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean loss of a task, cross-entropy or squared error, after checking the targets.
+
+    Args:
+        outputs: logits ``(n, ways)`` or values ``(n, outputs)``; for T tasks with a leading T.
+        targets: int64 labels ``(n,)`` or values ``(n, outputs)``, likewise.
+
+    Raises:
+        ValueError: if targets and outputs do not fit each other.
+    """
+    rows = outputs.flatten(0, -2)
+    if targets.is_floating_point():
+        if targets.shape != outputs.shape:
+            raise ValueError(
+                f"targets have shape {tuple(targets.shape)} and outputs {tuple(outputs.shape)}: "
+                "expected the same; give targets of shape (n, outputs)"
+            )
+        return default_loss(rows, targets.flatten(0, -2))
+    ways = outputs.shape[-1]
+    if targets.dtype != torch.int64 or targets.min() < 0 or targets.max() >= ways:
+        raise ValueError(
+            f"labels are {targets.dtype} from {targets.min().item()} to {targets.max().item()}: "
+            f"expected int64 from 0 to {ways - 1}, for the network has {ways} outputs; number "
+            "the classes of each task from 0, or build the network with more ways"
+        )
+    return default_loss(rows, targets.flatten())

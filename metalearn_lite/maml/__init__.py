@@ -1,0 +1,23 @@
+"""MAML and its relatives: learn a starting point from which a few gradient steps solve a new task.
+
+The algorithm is in ``plain``, on one page. ``dispatch`` documents its options, and chooses
+``batched``, the same numbers for many tasks together, where that is known to be right.
+"""
+
+from metalearn_lite.maml.dispatch import adapt, maml_loss, maml_predict
+from metalearn_lite.maml.meta_sgd import MetaSGD
+from metalearn_lite.maml.proto_maml import (
+    proto_maml_loss,
+    proto_maml_predict,
+    start_at_prototypes,
+)
+
+__all__ = [
+    "MetaSGD",
+    "adapt",
+    "maml_loss",
+    "maml_predict",
+    "proto_maml_loss",
+    "proto_maml_predict",
+    "start_at_prototypes",
+]

@@ -1,0 +1,114 @@
+"""MAML as the chapter writes it: one task after another, and PyTorch differentiates the rest.
+
+Nothing here makes it fast. ``dispatch`` hands out the same functions, documents their options,
+and computes tasks together where that is known to give the same numbers.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metalearn_lite.losses import Loss, task_loss
+from metalearn_lite.maml.inner_loop import Rate, check_steps, starting_point
+from metalearn_lite.models.functional import Params, call, parameters_to_adapt
+from metalearn_lite.models.query_statistics import Statistics, answer_each_task
+from metalearn_lite.tasks import Episode
+
+
+def descend(
+    loss: Callable[[Params], Tensor],
+    params: Params,
+    *,
+    inner_lr: Rate,
+    inner_steps: int,
+    first_order: bool = False,
+) -> dict[str, Tensor]:
+    r"""Take steps :math:`\theta_{k+1} = \theta_k - \alpha \nabla L(\theta_k)`, none in place.
+
+    The result can be differentiated with respect to ``params`` and ``inner_lr`` if these
+    require a gradient and gradients are on; with ``first_order`` the ∇L count as constants.
+    """
+    rates = inner_lr if isinstance(inner_lr, Mapping) else dict.fromkeys(params, inner_lr)
+    adapted, connected = starting_point(params, rates)
+    with torch.enable_grad():
+        for _ in range(inner_steps):
+            gradients = torch.autograd.grad(
+                loss(adapted),
+                list(adapted.values()),
+                create_graph=connected and not first_order,
+                materialize_grads=True,
+            )
+            adapted = {
+                name: p - rates[name] * gradient
+                for (name, p), gradient in zip(adapted.items(), gradients, strict=True)
+            }
+    return adapted if connected else {name: p.detach() for name, p in adapted.items()}
+
+
+def adapt(
+    model: nn.Module,
+    params: Params,
+    support_x: Tensor,
+    support_y: Tensor,
+    *,
+    inner_lr: Rate,
+    inner_steps: int,
+    first_order: bool = False,
+    loss_fn: Loss = task_loss,
+) -> dict[str, Tensor]:
+    """Adapt ``params`` to the support set of one task, ``(n, ...)`` and ``(n,)``."""
+    check_steps(inner_lr, inner_steps, params)
+
+    def support_loss(adapted: Params) -> Tensor:
+        return loss_fn(call(model, adapted, support_x), support_y)
+
+    return descend(
+        support_loss, params, inner_lr=inner_lr, inner_steps=inner_steps, first_order=first_order
+    )
+
+
+def maml_loss(
+    model: nn.Module,
+    episode: Episode,
+    *,
+    inner_lr: Rate,
+    inner_steps: int,
+    first_order: bool = False,
+    head_only: bool = False,
+    loss_fn: Loss = task_loss,
+) -> Tensor:
+    """Mean over tasks of the query loss at the adapted parameters, Finn et al. (2017)."""
+    params = parameters_to_adapt(model, head_only=head_only)
+    options: dict[str, Any] = {"inner_lr": inner_lr, "inner_steps": inner_steps, "loss_fn": loss_fn}
+    losses = []
+    for task in episode.unbind():
+        adapted = adapt(
+            model, params, task.support_x, task.support_y, first_order=first_order, **options
+        )
+        losses.append(loss_fn(call(model, adapted, task.query_x), task.query_y))
+    return torch.stack(losses).mean()
+
+
+def maml_predict(
+    model: nn.Module,
+    episode: Episode,
+    *,
+    inner_lr: Rate,
+    inner_steps: int,
+    head_only: bool = False,
+    loss_fn: Loss = task_loss,
+    statistics: Statistics = "queries",
+) -> Tensor:
+    """Adapt to the support set of each task, then answer its queries, ``(m, outputs)``."""
+    params = parameters_to_adapt(model, head_only=head_only)
+    start = {name: p.detach() for name, p in params.items()}
+    options: dict[str, Any] = {"inner_lr": inner_lr, "inner_steps": inner_steps, "loss_fn": loss_fn}
+
+    def learn(task: Episode) -> Callable[[Tensor], Tensor]:
+        adapted = adapt(model, start, task.support_x, task.support_y, **options)
+        return partial(call, model, adapted)
+
+    return answer_each_task(model, episode, learn, statistics)

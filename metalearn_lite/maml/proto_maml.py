@@ -1,0 +1,148 @@
+"""Proto-MAML: begin with the nearest class mean, then adapt it by gradient steps.
+
+Triantafillou et al. (2020), "Meta-Dataset", section 3. The head of each task starts as the
+linear layer that decides as the prototypes do; then body and head take the steps of MAML. A
+head made from the examples has as many outputs as they have classes, so tasks may differ in
+their number of ways.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metalearn_lite.maml.inner_loop import Rate
+from metalearn_lite.maml.plain import adapt
+from metalearn_lite.models.functional import Params, call
+from metalearn_lite.models.networks import Network
+from metalearn_lite.models.query_statistics import Statistics, answer_each_task
+from metalearn_lite.prototypes.means import count_ways, linear_form, prototypes
+from metalearn_lite.tasks import Episode
+
+
+def start_at_prototypes(model: Network, task: Episode, *, ways: int | None = None) -> Params:
+    r"""Return the parameters that the inner loop starts from, connected to the model's.
+
+    .. math::
+
+        \theta_0 = \theta, \qquad W_0 = 2 C(\theta), \qquad b_{0,k} = -\lVert c_k(\theta) \rVert^2 .
+
+    Head and body are separate from here on: a gradient with respect to the body takes the
+    head as given, although the head was computed with the body.
+
+    Args:
+        model: the network; of its head only the names are used.
+        task: a single episode.
+        ways: number of classes; None takes those of the support set.
+
+    Returns:
+        All parameters that require a gradient, and the head ``(ways, d)``, ``(ways,)``.
+
+    Raises:
+        ValueError: if a class has no example, or the head has no bias.
+    """
+    if model.head.bias is None:
+        raise ValueError("the head of the network has no bias: expected nn.Linear with a bias")
+    means = prototypes(model.features(task.support_x), task.support_y, ways=ways)
+    weight, bias = linear_form(means)
+    body = {
+        name: p.clone()  # a node of its own, apart from the one that made the means
+        for name, p in model.named_parameters()
+        if p.requires_grad and not name.startswith("head.")
+    }
+    return {**body, "head.weight": weight, "head.bias": bias}
+
+
+def proto_maml_loss(
+    model: Network,
+    episode: Episode,
+    *,
+    inner_lr: Rate,
+    inner_steps: int,
+    first_order: bool = False,
+) -> Tensor:
+    r"""Mean query loss after adaptation from the prototypes, an objective for ``meta_train``.
+
+    .. math::
+
+        \frac{1}{T} \sum_{i=1}^{T} L_i^{\text{query}}\big(U_i(\theta_0, W_0, b_0)\big),
+
+    with ``start_at_prototypes`` and the steps :math:`U_i` of ``maml.adapt``. The meta-gradient
+    also goes through the prototypes that the head starts from. With 0 steps this is
+    ``prototype_loss``.
+
+    Args:
+        model: the network; it is not changed, and its head is not used.
+        episode: one task or T of them, of any number of ways.
+        inner_lr: α of ``adapt``.
+        inner_steps: number of inner steps.
+        first_order: treat the gradients of the inner loop as constants, but not the start:
+            the gradient of the query loss at the adapted head still goes back through the
+            prototypes.
+
+    Returns:
+        A scalar with a gradient.
+
+    Raises:
+        ValueError: as in ``adapt`` and ``start_at_prototypes``.
+
+    Reference:
+        Triantafillou et al. (2020), section 3.
+    """
+    losses = []
+    for task in episode.unbind():
+        adapted = adapt(
+            model,
+            start_at_prototypes(model, task, ways=count_ways(task)),
+            task.support_x,
+            task.support_y,
+            inner_lr=inner_lr,
+            inner_steps=inner_steps,
+            first_order=first_order,
+        )
+        losses.append(F.cross_entropy(call(model, adapted, task.query_x), task.query_y))
+    return torch.stack(losses).mean()
+
+
+def proto_maml_predict(
+    model: Network,
+    episode: Episode,
+    *,
+    inner_lr: Rate,
+    inner_steps: int,
+    statistics: Statistics = "queries",
+) -> Tensor:
+    """Adapt from the prototypes of the support set, then answer the queries.
+
+    Args:
+        model: the network; it is not changed.
+        episode: one task or T of them.
+        inner_lr: α of ``adapt``.
+        inner_steps: number of steps; with 0 the best class is that of ``prototype_predict``.
+        statistics: what a query is normalised with, as in ``maml_predict``; ``"queries"`` is
+            transductive.
+
+    Returns:
+        Logits ``(m, ways)``, or ``(T, m, ways)``, without a gradient.
+
+    Raises:
+        ValueError: as in ``adapt`` and ``start_at_prototypes``.
+    """
+
+    def learn(task: Episode) -> Callable[[Tensor], Tensor]:
+        with torch.no_grad():
+            start = start_at_prototypes(model, task)
+        adapted = adapt(
+            model,
+            start,
+            task.support_x,
+            task.support_y,
+            inner_lr=inner_lr,
+            inner_steps=inner_steps,
+            first_order=True,
+        )
+        return partial(call, model, adapted)
+
+    return answer_each_task(model, episode, learn, statistics)

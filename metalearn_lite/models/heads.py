@@ -1,0 +1,53 @@
+"""Last layers: a new one for another problem, and how many outputs the problem asks for."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from metalearn_lite.arguments import check_counts
+from metalearn_lite.models.networks import Network, initialise
+
+
+def new_head(model: Network, outputs: int, *, generator: torch.Generator | None = None) -> Network:
+    """Return a copy with a new head for ``outputs`` classes or values.
+
+    Args:
+        model: gives everything but the head.
+        outputs: number of outputs.
+        generator: draws the head, uniform in ``±1 / sqrt(d)``; None makes it zero, so that
+            the first step of fine-tuning moves no other layer.
+    """
+    check_counts(outputs=outputs)
+    renewed = copy.deepcopy(model)
+    old = renewed.head.weight
+    head = nn.utils.skip_init(  # type: ignore[no-untyped-call]
+        nn.Linear, old.shape[1], outputs, dtype=old.dtype
+    )
+    for p in head.parameters():
+        nn.init.zeros_(p)
+    renewed.head = initialise(head, generator).to(old.device)
+    return renewed
+
+
+def outputs_for(y: Tensor) -> int:
+    """Count the outputs that targets ask for: the columns of values, or the classes.
+
+    Raises:
+        ValueError: if the labels are not int64 from 0 on, or a class below the largest
+            label has no example.
+    """
+    if y.is_floating_point():
+        return y.shape[-1]
+    if y.dtype != torch.int64 or y.ndim != 1 or (y < 0).any():
+        raise ValueError(
+            f"labels are {y.dtype} of shape {tuple(y.shape)}: expected int64 of shape (n,), "
+            "0 or more"
+        )
+    counts = y.bincount()
+    if (counts == 0).any() or len(counts) == 0:
+        empty = (counts == 0).nonzero().flatten().tolist()
+        raise ValueError(
+            f"no example of class {empty} among {len(y)}: give each class at least one"
+        )
+    return len(counts)

@@ -1,0 +1,124 @@
+"""A stepper and a game for the page, which need no kernel.
+
+They are self-contained HTML: pictures, style and script are in the output itself, so they work in
+the built page without a kernel and without a network, by mouse, keyboard and screen reader.
+Nothing is computed here, and nothing is sent anywhere.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+import torch.nn.functional as F
+from IPython.display import HTML
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from metalearn_lite.widgets.pictures import data_uri, png_of
+
+Draw = Callable[..., Figure]
+
+
+def stepper(
+    frames: Sequence[Figure | bytes],
+    *,
+    captions: Sequence[str],
+    alts: Sequence[str] | None = None,
+    label: str,
+) -> HTML:
+    """Show pictures one after the other, with buttons, a slider and the arrow keys.
+
+    Args:
+        frames: figures, which are closed, or PNG files as bytes; all of one size.
+        captions: the line below each frame, read out when the frame changes.
+        alts: a description of each frame for those who do not see it; None uses the
+            captions.
+        label: what the steps show, the name of the whole.
+
+    Returns:
+        The HTML to display. Its bytes depend on the arguments alone.
+
+    Raises:
+        ValueError: if there is no frame, or not one caption and description for each.
+    """
+    alts = captions if alts is None else alts
+    if not frames or not len(frames) == len(captions) == len(alts):
+        raise ValueError(
+            f"got {len(frames)} frames, {len(captions)} captions and {len(alts)} descriptions: "
+            "expected at least one frame, and one of each for every frame"
+        )
+    data = [
+        {"src": data_uri(png_of(frame)), "alt": alt, "caption": caption}
+        for frame, alt, caption in zip(frames, alts, captions, strict=True)
+    ]
+    first = data[0]
+    shown = {"src": first.pop("src"), "alt": first["alt"], "caption": first["caption"]}
+    return _page("stepper", label, data, **shown)
+
+
+def guess_game(
+    support: Tensor,
+    query: Tensor,
+    answers: Tensor,
+    *,
+    label: str,
+    references: Mapping[str, float] | None = None,
+) -> HTML:
+    """Let the reader play episodes: which of the examples is this drawing?
+
+    Args:
+        support: ``(rounds, ways, h, w)``, one picture of each class, ink 1 on ground 0.
+        query: ``(rounds, h, w)``, the picture that is asked.
+        answers: ``(rounds,)``, the number of its class, from 0.
+        label: the question, the name of the whole.
+        references: shares of right answers to compare with at the end, by name.
+
+    Returns:
+        The HTML to display. Nothing of what the reader does leaves the page.
+
+    Raises:
+        ValueError: if the shapes do not belong together, or an answer is no class.
+    """
+    rounds, ways = support.shape[:2] if support.ndim == 4 else (0, 0)
+    fits = rounds > 0 and query.shape == (rounds, *support.shape[2:])
+    if not fits or answers.shape != (rounds,) or not ((answers >= 0) & (answers < ways)).all():
+        raise ValueError(
+            f"got support {tuple(support.shape)}, query {tuple(query.shape)} and answers "
+            f"{answers.tolist()}: expected (rounds, ways, h, w), (rounds, h, w) and one number "
+            "from 0 to ways - 1 a round"
+        )
+    data = {
+        "rounds": [
+            {"support": [_drawing(x) for x in xs], "query": _drawing(q), "answer": int(a)}
+            for xs, q, a in zip(support, query, answers, strict=True)
+        ],
+        "references": dict(references or {}),
+    }
+    return _page("game", label, data)
+
+
+def _page(kind: str, label: str, data: Any, **fields: str) -> HTML:
+    """Fill the template ``kind``; the name makes several of them on a page independent."""
+    content = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
+    name = f"{kind}-{hashlib.sha256((label + content).encode()).hexdigest()[:12]}"
+    style, template = (
+        files("metalearn_lite").joinpath("widgets", "templates", part).read_text(encoding="utf-8")
+        for part in ("style.html", f"{kind}.html")
+    )
+    for field, value in {"name": name, "label": label, **fields}.items():
+        template = template.replace(f"[[{field}]]", escape(value))
+    return HTML(style + template.replace("[[data]]", content))  # type: ignore[no-untyped-call]
+
+
+def _drawing(image: Tensor) -> str:
+    """Draw ink dark on light, four times enlarged."""
+    large = F.interpolate(image[None, None].float().cpu(), scale_factor=4, mode="bicubic")
+    ink = (255 * large[0, 0].clamp(0, 1)).round().byte()
+    file = io.BytesIO()
+    Image.fromarray((255 - ink).numpy()).save(file, format="PNG", optimize=True)
+    return data_uri(file.getvalue())

@@ -1,0 +1,206 @@
+"""The audit of samplers: it passes on the package's, and each planted fault is found."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from metalearn_lite.checks import audit_episodes, marked_images
+from metalearn_lite.checks.episodes import BY_CLASS, CURES
+from metalearn_lite.randomness import seeded
+from metalearn_lite.tasks import Episode, ImageTasks, SineTasks
+
+POOL = marked_images(30, 20, shape=(1, 4, 4))
+SIZES = {"ways": 5, "shots": 5, "queries": 15}
+
+
+class Faulty:
+    """``ImageTasks``, written as in a notebook, with switches for its bugs."""
+
+    def __init__(self, *, classes=False, images=False, fixed=False, change=lambda e, g: e):
+        self.classes, self.images, self.fixed, self.change = classes, images, fixed, change
+
+    def sample(self, generator, batch=None):
+        ways, shots = 5, 5
+        order = torch.randperm(30, generator=generator)[:ways]
+        if self.classes:
+            order = torch.randint(30, (ways,), generator=generator)
+        order = order.sort().values if self.fixed else order
+        x = [POOL[c][torch.randperm(20, generator=generator)] for c in order]
+        support = torch.stack([images[:shots] for images in x])
+        queries = torch.stack([images[shots:] for images in x])
+        if self.images:
+            drawn = torch.randint(20, (ways, shots), generator=generator)
+            support = POOL[order[:, None], drawn]
+        y = torch.arange(ways)
+        labels = y.repeat_interleave(shots), y.repeat_interleave(15)
+        episode = Episode(support.flatten(0, 1), labels[0], queries.flatten(0, 1), labels[1])
+        return self.change(episode, generator)
+
+
+def audit(tasks, **options):
+    options = {"images": POOL, "generator": seeded(0), **SIZES, **options}
+    return audit_episodes(tasks, **options)
+
+
+@pytest.mark.parametrize("batch", [None, 4])
+def test_the_package_samples_without_a_fault(batch):
+    report = audit(ImageTasks(POOL, **SIZES), batch=batch)
+    assert report.episodes == 200 and report.faults == {}
+    assert set(report.checked) == set(CURES)
+    assert str(report) == "200 episodes, 12 faults looked for, none found"
+
+
+def test_the_audit_of_the_notebook_without_its_bugs_passes():
+    assert audit(Faulty()).faults == {}
+
+
+def test_sines_pass():
+    report = audit_episodes(
+        SineTasks(shots=5, queries=10), ways=1, shots=5, queries=10, generator=seeded(0)
+    )
+    assert report.faults == {} and not set(BY_CLASS) & set(report.checked)
+
+
+def changed(**parts):
+    return lambda episode, _: replace(
+        episode, **{name: change(getattr(episode, name)) for name, change in parts.items()}
+    )
+
+
+def infinite(x):
+    x = x.clone()
+    x[0, 0, 0, 0] = float("nan")
+    return x
+
+
+def without_class_3(episode, _):
+    keep = episode.support_y != 3
+    return replace(episode, support_x=episode.support_x[keep], support_y=episode.support_y[keep])
+
+
+def shuffled_labels(episode, generator):
+    order = torch.randperm(25, generator=generator)
+    return replace(episode, support_y=episode.support_y[order])
+
+
+def first_only(x):
+    return torch.cat([x[:1].expand(5, 1, 4, 4), x[5:]])
+
+
+FIRST = Faulty().sample(seeded(1))
+FAULTS = {
+    "shared image": (Faulty(images=True), "query images are also support images"),
+    "image twice": (
+        Faulty(change=changed(support_x=first_only)),
+        "4 repeated in the support set",
+    ),
+    "class twice": (Faulty(classes=True), "has labels"),
+    "fixed labels": (Faulty(fixed=True), "a class keeps its label in"),
+    "label type": (
+        Faulty(change=changed(support_y=torch.Tensor.int, query_y=torch.Tensor.int)),
+        "support labels of torch.int32",
+    ),
+    "label range": (
+        Faulty(change=changed(support_y=lambda y: y + 1, query_y=lambda y: y + 1)),
+        "support labels 1 to 5 in 5 ways",
+    ),
+    "empty class": (Faulty(change=without_class_3), r"no support image of class \[3\]"),
+    "counts": (
+        Faulty(change=changed(query_x=lambda x: x[:-1], query_y=lambda y: y[:-1])),
+        "query images by label",
+    ),
+    "mixed class": (Faulty(change=shuffled_labels), "stands for classes"),
+    "stuck": (Faulty(change=lambda episode, _: FIRST), "200 times the same episode"),
+    "not repeatable": (
+        Faulty(change=lambda e, _: Faulty().sample(seeded(int(torch.seed() % 2**31)))),
+        "another episode for the same seed",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_raises_with_got_and_cure(fault):
+    tasks, got = FAULTS[fault]
+    with pytest.raises(ValueError, match=rf"{fault} in \d+ % of the episodes \(.*{got}"):
+        audit(tasks)
+    report = audit(tasks, strict=False)
+    assert report.faults[fault] > 0 and CURES[fault] in str(report)
+
+
+def test_every_fault_is_planted_here():
+    assert set(FAULTS) | {"not finite"} == set(CURES)
+
+
+def test_values_that_are_not_finite_raise():
+    with pytest.raises(ValueError, match="not finite in 100 % of the episodes"):
+        audit(Faulty(change=changed(support_x=infinite)), images=None)
+
+
+def test_only_the_planted_fault_is_reported():
+    twice = {"class twice", "shared image", "image twice"}  # one of them brings the others
+    assert set(audit(Faulty(classes=True), strict=False).faults) == twice
+    assert set(audit(Faulty(images=True), strict=False).faults) == {"shared image", "image twice"}
+    assert set(audit(Faulty(fixed=True), strict=False).faults) == {"fixed labels"}
+    assert set(audit(Faulty(change=without_class_3), strict=False).faults) == {
+        "empty class",
+        "counts",
+    }
+
+
+def test_the_shares_are_those_of_chance():
+    """A class is twice among 5 draws of 30 with probability 1 - 29 28 27 26 / 30^4."""
+    share = audit(Faulty(classes=True), strict=False, episodes=1000).faults["class twice"]
+    assert share == pytest.approx(1 - 29 * 28 * 27 * 26 / 30**4, abs=0.05)
+
+
+def test_without_the_pool_classes_are_not_checked():
+    report = audit(Faulty(classes=True, fixed=True), images=None, strict=False, episodes=50)
+    assert not set(BY_CLASS) & (set(report.faults) | set(report.checked))
+
+
+def test_images_that_are_not_in_the_pool_raise():
+    with pytest.raises(ValueError, match="not among images: expected those that the sampler"):
+        audit(Faulty(change=changed(support_x=lambda x: x / 2)))
+
+
+def test_a_pool_with_equal_images_raises():
+    pool = POOL.clone()
+    pool[3, 2] = pool[1, 0]
+    with pytest.raises(ValueError, match=r"images \(1, 0\) and \(3, 2\) are the same"):
+        audit(Faulty(), images=pool)
+
+
+def test_points_of_a_sine_that_are_given_away_raise():
+    class Leaking(SineTasks):
+        def sample(self, generator, batch=None):
+            e = super().sample(generator)
+            return replace(e, query_x=torch.cat([e.support_x[:1], e.query_x[1:]]))
+
+    sizes = {"ways": 1, "shots": 5, "queries": 10, "generator": seeded(0)}
+    with pytest.raises(ValueError, match="1 of 10 query images are also support images"):
+        audit_episodes(Leaking(5, 10), **sizes)
+    with pytest.raises(ValueError, match="5 and 9 points"):
+        audit_episodes(SineTasks(5, 9), **sizes)
+
+
+def test_the_audit_goes_on_from_the_generator_that_it_is_given():
+    generator = seeded(3)
+    audit(Faulty(), generator=generator, episodes=3)
+    other = seeded(3)
+    for _ in range(3):
+        Faulty().sample(other)
+    assert torch.equal(generator.get_state(), other.get_state())
+
+
+def test_marked_images_are_all_different_and_survive_a_turn():
+    images = marked_images(7, 3, shape=(1, 5, 5), least=0.5)
+    assert images.shape == (7, 3, 1, 5, 5) and images.unique().numel() == 21
+    assert images.min() > 0.5 and images.max() == 1
+    assert torch.equal(images.rot90(1, (-2, -1)), images)
+
+
+@pytest.mark.parametrize("sizes", [(0, 5), (5, 0), (2**11, 2**11)])
+def test_more_or_fewer_images_than_can_be_told_apart_raise(sizes):
+    with pytest.raises(ValueError, match="images in all"):
+        marked_images(*sizes)

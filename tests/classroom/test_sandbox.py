@@ -1,0 +1,102 @@
+"""A process of one's own: what goes wrong there stays there."""
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+import torch
+
+from metalearn_lite.classroom.sandbox import run_apart
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or torch.cuda.is_available(), reason="processes are not copied here"
+)
+
+
+def test_the_text_comes_back_however_long():
+    assert run_apart(lambda: "ä" * 300_000, seconds=20) == "ä" * 300_000
+
+
+def test_what_it_changes_is_changed_in_the_copy_alone(capsys):
+    values = [1]
+
+    def change():
+        values.append(2)
+        torch.manual_seed(7)
+        print("heard nowhere")
+        return str(values)
+
+    before = torch.get_rng_state()
+    assert run_apart(change, seconds=20) == "[1, 2]"
+    assert values == [1] and torch.equal(torch.get_rng_state(), before)
+    assert capsys.readouterr().out == ""
+
+
+def test_gradients_work_there_after_they_were_computed_here():
+    def gradient():
+        x = torch.randn(300, 300, requires_grad=True)
+        (x @ x).sum().backward()
+        return str(tuple(x.grad.shape))
+
+    assert gradient() == run_apart(gradient, seconds=20) == "(300, 300)"
+
+
+def test_a_loop_without_end_is_ended_with_all_that_it_started():
+    receive, send = os.pipe()
+
+    def forever():
+        if (grandchild := os.fork()) != 0:
+            os.write(send, f"{grandchild}\n".encode())
+        while True:
+            time.sleep(0.1)
+
+    with pytest.raises(TimeoutError, match="within 10 s by the clock"):
+        run_apart(forever, seconds=1)
+    grandchild = int(os.read(receive, 100))
+    for _ in range(50):
+        if not running(grandchild):
+            break
+        time.sleep(0.1)
+    assert not running(grandchild)
+
+
+def test_time_is_counted_in_seconds_of_computing():
+    def computes():
+        while True:
+            pass
+
+    def waits():
+        time.sleep(1.5)
+        return "rested"
+
+    with pytest.raises(TimeoutError, match=r"within 1 s$"):
+        run_apart(computes, seconds=1)
+    assert run_apart(waits, seconds=1) == "rested"
+
+
+def running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_an_exit_and_a_crash_are_told_apart():
+    with pytest.raises(ChildProcessError, match=r"ended the process \(exit status 3\)"):
+        run_apart(lambda: os._exit(3), seconds=20)
+    with pytest.raises(ChildProcessError, match=r"crashed \(SIGTERM\)"):
+        run_apart(lambda: os.kill(os.getpid(), signal.SIGTERM), seconds=20)
+
+
+def test_memory_is_limited():
+    def greedy():
+        try:
+            torch.zeros(2**34)
+        except RuntimeError:
+            return "refused"
+        return "given"
+
+    assert run_apart(greedy, seconds=20) == "refused"

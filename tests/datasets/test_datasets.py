@@ -1,0 +1,308 @@
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from metalearn_lite.checkpoint import load_manifest
+from metalearn_lite.datasets import (
+    ClassImages,
+    digits,
+    glyphs,
+    omniglot,
+    omniglot_archive,
+    rendering,
+)
+
+
+@pytest.fixture
+def small():
+    """Four classes in three groups; pixel 0 is the class, pixel 1 the example."""
+    images = torch.zeros(4, 5, 1, 2, 2)
+    images[..., 0, 0, 0] = torch.arange(4).view(-1, 1)
+    images[..., 0, 0, 1] = torch.arange(5)
+    return ClassImages(
+        images,
+        ("a", "b", "c", "d"),
+        ("x", "x", "y", "z"),
+        {"train": ("x",), "test": ("y", "z")},
+        {"slant": torch.arange(20.0).view(4, 5)},
+    )
+
+
+# ClassImages
+
+
+def test_a_split_by_group_keeps_names_images_and_factors_together(small):
+    train, test = small.split_groups()
+    assert train.class_names == ("a", "b") and test.class_names == ("c", "d")
+    assert test.images[:, 0, 0, 0, 0].tolist() == [2, 3]
+    assert test.factors["slant"].equal(small.factors["slant"][2:])
+    (only,) = small.split_groups(["z"])
+    assert only.groups == ("z",)
+
+
+def test_the_parts_of_a_split_share_no_group(small):
+    train, test = small.split_groups()
+    assert not set(train.groups) & set(test.groups)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ((["x"], ["x", "y"]), "groups in two parts \\['x'\\]"),
+        ((["w"],), "groups not in the data \\['w'\\]"),
+        (([], ["x"]), "expected each part to name some of"),
+    ],
+)
+def test_splits_that_leak_or_are_empty_are_errors(small, parts, message):
+    with pytest.raises(ValueError, match=message):
+        small.split_groups(*parts)
+
+
+def test_data_without_a_documented_split_says_so():
+    with pytest.raises(ValueError, match="no documented split"):
+        digits().split_groups()
+
+
+def test_flatten_gives_each_image_its_class(small):
+    x, y = small.flatten()
+    assert x.shape == (20, 1, 2, 2) and y.dtype == torch.int64
+    assert torch.equal(x[:, 0, 0, 0].long(), y)
+
+
+def test_examples_keeps_a_range_of_each_class(small):
+    part = small.examples(1, 3)
+    assert part.images[0, :, 0, 0, 1].tolist() == [1, 2]
+    assert part.factors["slant"].shape == (4, 2)
+    with pytest.raises(ValueError, match="examples 3 to 6"):
+        small.examples(3, 6)
+
+
+def test_rotations_are_classes_of_their_own(small):
+    turned = small.rotated()
+    assert len(turned) == 16 and turned.class_names[4] == "a at 90°"
+    assert torch.equal(turned.images[5], small.images[1].rot90(1, (-2, -1)))
+    assert turned.factors["slant"].shape == (16, 5)
+
+
+def test_mismatched_names_are_an_error():
+    with pytest.raises(ValueError, match="a name and a group for each class"):
+        ClassImages(torch.zeros(3, 5, 1, 2, 2), ("a", "b"), ("x", "x", "x"))
+
+
+def test_the_parts_are_described_in_one_line(small):
+    assert repr(small) == "ClassImages(4 classes x 5 examples, 3 groups)"
+
+
+# glyphs
+
+
+def test_glyphs_have_the_promised_form():
+    data = glyphs()
+    assert data.images.shape[1:] == (20, 1, 28, 28) and data.images.dtype == torch.float32
+    assert data.images.min() == 0 and data.images.max() == 1
+    assert len(data) >= 1200 and len(data.group_names) >= 15
+    assert data.split == rendering.GLYPH_SPLIT
+    assert all(values.shape == data.images.shape[:2] for values in data.factors.values())
+
+
+def test_glyphs_are_split_by_script():
+    parts = glyphs().split_groups()
+    assert [len(part) >= 100 for part in parts] == [True, True, True]
+    scripts = [script for part in parts for script in part.group_names]
+    assert len(scripts) == len(set(scripts))
+
+
+def count_renderings(monkeypatch):
+    calls = []
+    render = rendering.render_glyphs
+
+    def counted(**options):
+        calls.append(options)
+        return render(**options)
+
+    monkeypatch.setattr(rendering, "render_glyphs", counted)
+    return calls
+
+
+def test_glyphs_are_made_once_and_a_damaged_cache_is_remade(tmp_path, monkeypatch):
+    monkeypatch.setenv("METALEARN_CACHE", str(tmp_path))
+    calls = count_renderings(monkeypatch)
+    first, again = glyphs(examples=2), glyphs(examples=2)
+    assert len(calls) == 1 and torch.equal(first.images, again.images)
+    (file,) = tmp_path.iterdir()
+    assert set(load_manifest(file)) >= {"sha256", "metadata"}
+    damaged = bytearray(file.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    file.write_bytes(damaged)
+    assert torch.equal(glyphs(examples=2).images, first.images)
+    assert len(calls) == 2
+    assert file.read_bytes() != damaged
+
+
+def test_each_setting_has_a_cache_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("METALEARN_CACHE", str(tmp_path))
+    assert not torch.equal(glyphs(examples=1).images, glyphs(examples=1, seed=1).images)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_folder_that_cannot_be_written_costs_only_time(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("METALEARN_CACHE", str(tmp_path / "file"))
+    assert len(glyphs(examples=1)) >= 1200
+
+
+# digits
+
+
+def test_digits_are_real_and_in_range():
+    data = digits()
+    assert data.images.shape == (10, 174, 1, 28, 28)
+    assert data.images.min() == 0 and data.images.max() == 1
+    assert data.class_names == tuple("0123456789")
+
+
+def test_digits_look_like_their_class():
+    """A nearest class mean of half the digits names most of the other half."""
+    images = digits().images.flatten(2)
+    means, rest = images[:, :87].mean(1), images[:, 87:].flatten(0, 1)
+    found = torch.cdist(rest, means).argmin(1)
+    assert (found == torch.arange(10).repeat_interleave(87)).float().mean() > 0.8
+
+
+# Omniglot
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A small Omniglot: seven alphabets of two characters, three drawings each."""
+    rng = np.random.default_rng(0)
+    for a in range(7):
+        for c in range(2):
+            folder = tmp_path / "images_background" / f"Alphabet_{a}" / f"character{c:02d}"
+            folder.mkdir(parents=True)
+            for d in range(3):
+                page = Image.fromarray(rng.random((105, 105)) > 0.1)
+                page.save(folder / f"{a}{c}_{d:02d}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def archive(tree):
+    shutil.make_archive(str(tree / "images_background"), "zip", tree, "images_background")
+    shutil.rmtree(tree / "images_background")
+    return tree / "images_background.zip"
+
+
+def test_a_tree_and_its_zip_give_the_same_images(tree, request):
+    from_tree = omniglot(tree, complete=False)
+    from_zip = omniglot(request.getfixturevalue("archive").parent, complete=False)
+    assert from_tree.images.shape == (14, 3, 1, 28, 28)
+    assert torch.equal(from_tree.images, from_zip.images)
+    assert from_tree.class_names == from_zip.class_names
+
+
+def test_ink_is_one_on_ground_zero_and_averaged_over_the_area(tree):
+    """The made drawings are 10 % ink, so the mean must be too."""
+    assert omniglot(tree, complete=False).images.mean().item() == pytest.approx(0.1, abs=0.01)
+
+
+def test_the_background_set_has_a_split_by_alphabet(tree):
+    train, validation = omniglot(tree, complete=False).split_groups()
+    assert validation.group_names == ("Alphabet_5",)
+    assert len(train.group_names) == 6
+
+
+def test_torchvisions_folder_is_found_too(tree):
+    (tree / "omniglot-py").mkdir()
+    (tree / "images_background").rename(tree / "omniglot-py" / "images_background")
+    assert len(omniglot(tree, complete=False)) == 14
+
+
+def test_rotations_are_an_option(tree):
+    assert len(omniglot(tree, rotations=True, complete=False)) == 56
+
+
+def test_omniglot_is_resized_once(archive, monkeypatch):
+    first = omniglot(archive.parent, complete=False)
+    monkeypatch.setattr(omniglot_archive, "read_drawings", None)
+    assert torch.equal(omniglot(archive.parent, complete=False).images, first.images)
+
+
+def test_a_missing_archive_says_what_is_expected_where(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"images_background\.zip or the folder"):
+        omniglot(tmp_path)
+
+
+def test_a_truncated_archive_is_an_error(archive):
+    archive.write_bytes(archive.read_bytes()[:-200])
+    with pytest.raises(ValueError, match="no whole zip file"):
+        omniglot(archive.parent, complete=False)
+
+
+def test_a_damaged_drawing_is_an_error(tree):
+    drawing = next((tree / "images_background").rglob("*.png"))
+    drawing.write_bytes(drawing.read_bytes()[:40])
+    with pytest.raises(ValueError, match=f"{drawing.name} .* cannot be read"):
+        omniglot(tree, complete=False)
+
+
+def test_an_incomplete_archive_is_an_error(tree):
+    with pytest.raises(ValueError, match=r"14 characters.*expected 964"):
+        omniglot(tree)
+    next((tree / "images_background").rglob("*.png")).unlink()
+    with pytest.raises(ValueError, match=r"\[2, 3\] drawings"):
+        omniglot(tree, complete=False)
+
+
+@pytest.mark.parametrize(
+    "name", ["other/file.png", "images_background/../../evil/x.png", "images_background/a/b.txt"]
+)
+def test_a_foreign_archive_is_an_error_and_nothing_is_unpacked(archive, name):
+    before = sorted(Path(archive.parent).rglob("*"))
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr(name, b"?")
+    with pytest.raises(ValueError, match="it is not Omniglot"):
+        omniglot(archive.parent, complete=False)
+    assert sorted(Path(archive.parent).rglob("*")) == before
+
+
+def test_an_empty_archive_is_an_error(tmp_path):
+    with zipfile.ZipFile(tmp_path / "images_background.zip", "w"):
+        pass
+    with pytest.raises(ValueError, match="0 characters"):
+        omniglot(tmp_path, complete=False)
+
+
+def test_a_download_goes_through_torchvision_and_its_failure_is_explained(tmp_path, monkeypatch):
+    import torchvision
+
+    asked = []
+
+    def offline(root, background, download):
+        asked.append((root, background, download))
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torchvision.datasets, "Omniglot", offline)
+    with pytest.raises(OSError, match=r"no route to host.*images_evaluation\.zip there by hand"):
+        omniglot(tmp_path, download=True, evaluation=True)
+    assert asked == [(str(tmp_path), False, True)]
+
+
+def test_nothing_is_downloaded_when_the_data_is_there(tree, monkeypatch):
+    import torchvision
+
+    monkeypatch.setattr(torchvision.datasets, "Omniglot", None)
+    assert len(omniglot(tree, download=True, complete=False)) == 14
+
+
+def test_real_omniglot_is_read_whole(omniglot_root):
+    data = omniglot(omniglot_root)
+    assert data.images.shape == (964, 20, 1, 28, 28)
+    train, validation = data.split_groups()
+    assert len(train.group_names) == 25 and len(validation.group_names) == 5
+    assert 0.05 < data.images.mean() < 0.15

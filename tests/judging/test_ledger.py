@@ -1,0 +1,80 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from metalearn_lite.judging import Ledger, read_ledger
+from metalearn_lite.judging.ledger import fill_ledger, how_made, recipe_parser, write_ledger
+
+DRAWS = [{"a": {"x": 1.0, "y": 3.0}, "b": [0.0, 1.0]}, {"a": {"x": 2.0, "y": 6.0}, "b": [2.0, 3.0]}]
+
+
+def test_scores_are_over_draws_and_groups_count_by_their_mean():
+    ledger = Ledger(DRAWS, {})
+    assert ledger.scores("a/x").values.tolist() == [1, 2]
+    assert ledger.scores("a").values.tolist() == [2, 4]
+    assert ledger.scores("b").mean == 1.5
+    assert ledger.entries("b") == [[0, 1], [2, 3]]
+
+
+def test_differences_are_paired_by_draw():
+    difference = Ledger(DRAWS, {}).difference("a/y", "a/x")
+    assert difference.values.tolist() == [2, 4]
+    assert difference.half_width < Ledger(DRAWS, {}).scores("a/y").half_width
+
+
+@pytest.mark.parametrize("path", ["c", "a/z", "b/x", ""])
+def test_an_unknown_path_says_what_there_is(path):
+    with pytest.raises(ValueError, match="found no"):
+        Ledger(DRAWS, {}).scores(path)
+
+
+def test_a_ledger_is_read_in_the_order_of_its_draws(tmp_path):
+    file = tmp_path / "ledger.json"
+    file.write_text(json.dumps({"steps": 3, "draws": {"10": {"a": 3}, "2": {"a": 1}}}))
+    ledger = read_ledger(file)
+    assert ledger.scores("a").values.tolist() == [1, 3]
+    assert ledger.about == {"steps": 3}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"draws": 3}', '{"draws": {"first": {}}}'])
+def test_what_is_no_ledger_raises(tmp_path, text):
+    file = tmp_path / "ledger.json"
+    file.write_text(text)
+    with pytest.raises(ValueError, match="is not a ledger"):
+        read_ledger(file)
+    with pytest.raises(FileNotFoundError):
+        read_ledger(tmp_path / "none.json")
+
+
+def test_a_ledger_that_is_written_can_be_read(tmp_path):
+    made = how_made("python results/a.py")
+    write_ledger(tmp_path / "a.json", made | {"draws": {"0": DRAWS[0]}})
+    ledger = read_ledger(tmp_path / "a.json")
+    assert ledger.draws == [DRAWS[0]] and ledger.about == made
+    assert {"python", "torch", "metalearn_lite"} == set(made["versions"])
+
+
+def test_only_missing_draws_are_measured_and_each_is_written_at_once(tmp_path):
+    path, asked = tmp_path / "a.json", []
+
+    def measure(draw, ledger):
+        asked.append((draw, ledger["setting"], sorted(ledger["draws"])))
+        if draw == 2:
+            raise KeyboardInterrupt
+        return {"a": {"x": draw + 1 / 3}, "b": [2 / 3]}
+
+    with pytest.raises(KeyboardInterrupt):
+        fill_ledger(path, range(3), lambda: {"setting": 7}, measure)
+    fill_ledger(path, [1, 0], lambda: {"setting": 8}, measure)
+    assert asked == [(0, 7, []), (1, 7, ["0"]), (2, 7, ["0", "1"])]
+    first, second = read_ledger(path).draws
+    assert first == {"a": {"x": 0.33333}, "b": [0.66667]}
+    assert second == {"a": {"x": 1.33333}, "b": [0.66667]}
+
+
+def test_a_recipe_reads_its_draws_and_its_ledger_lies_beside_it():
+    parser = recipe_parser("results/some.py", "What it does.", range(2))
+    usual, asked = parser.parse_args([]), parser.parse_args(["--draws", "3", "--to", "other.json"])
+    assert (usual.draws, usual.to) == ([0, 1], Path("results/some.json"))
+    assert (asked.draws, asked.to) == ([3], Path("other.json"))

@@ -1,0 +1,158 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from metalearn_lite.models import BatchStatisticsNorm, conv4, mlp
+from metalearn_lite.models.stacked import Fold, Patches, stacked_network
+from metalearn_lite.randomness import seeded
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, generator=seeded(seed), dtype=torch.float64)
+
+
+NETWORKS = {
+    "conv4": lambda: conv4(3, width=8),
+    "conv4 on colours": lambda: conv4(3, width=8, channels=3),
+    "conv4 without pooling": lambda: conv4(3, width=8, pool=False),
+    "conv4, group norm": lambda: conv4(3, width=16, norm="group"),
+    "conv4, one group": lambda: conv4(3, width=4, norm="group"),
+    "conv4, no norm": lambda: conv4(3, width=8, norm="none"),
+    "mlp": lambda: mlp(5, 3),
+    "other kernels": lambda: nn.Sequential(
+        nn.Conv2d(1, 4, (5, 3), stride=3, padding=(2, 0), bias=False),
+        nn.ReLU(),
+        nn.Conv2d(4, 6, 2),
+        BatchStatisticsNorm(6),
+        nn.Sequential(nn.Identity(), nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten()),
+        nn.Linear(6, 3, bias=False),
+    ),
+}
+
+
+@pytest.fixture(params=NETWORKS)
+def model(request):
+    torch.manual_seed(0)
+    return NETWORKS[request.param]().double()
+
+
+def inputs_of(model, tasks=3, n=2):
+    first = next(m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear))
+    if isinstance(first, nn.Linear):
+        return random(tasks, n, first.in_features)
+    flattened = any(
+        m.out_features == 3 and m.in_features == 32
+        for m in model.modules()
+        if isinstance(m, nn.Linear)
+    )
+    size = 28 if flattened else 14
+    return random(tasks, n, first.in_channels, size, size)
+
+
+def stacked(model, tasks=3):
+    return {
+        name: p.detach() + 0.1 * random(tasks, *p.shape, seed=i)
+        for i, (name, p) in enumerate(model.named_parameters())
+    }
+
+
+def test_each_task_gets_the_outputs_of_its_own_network(model):
+    network, params, x = stacked_network(model), stacked(model), inputs_of(model)
+    packed = [network.pack({name: p[i] for name, p in params.items()}) for i in range(len(x))]
+    together = network({name: torch.stack([p[name] for p in packed]) for name in params}, x)
+    for i in range(len(x)):
+        own = {name: p[i] for name, p in params.items()}
+        alone = torch.func.functional_call(model, own, (x[i],))
+        torch.testing.assert_close(together[i], alone, rtol=1e-11, atol=1e-12)
+
+
+def test_unpacking_undoes_packing(model):
+    network, params = stacked_network(model), dict(model.named_parameters())
+    packed = {n: p.expand(2, *p.shape) for n, p in network.pack(params).items()}
+    for name, p in network.unpack(packed, params).items():
+        assert torch.equal(p[1], params[name])
+
+
+def test_the_names_are_those_of_the_parameters(model):
+    assert stacked_network(model).names() == [name for name, _ in model.named_parameters()]
+
+
+def test_features_and_head_make_the_whole(model):
+    network, x = stacked_network(model), inputs_of(model)
+    params = {
+        n: p.expand(3, *p.shape) for n, p in network.pack(dict(model.named_parameters())).items()
+    }
+    features, head = network.split()
+    torch.testing.assert_close(head(params, features(params, x)), network(params, x))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.PReLU(),
+        nn.Conv2d(1, 2, 3, dilation=2),
+        nn.Conv2d(2, 2, 3, groups=2),
+        nn.Conv2d(1, 2, 3, padding="same"),
+        nn.Conv2d(1, 2, 3, padding=1, padding_mode="reflect"),
+        nn.Conv2d(1, 2, 3, stride=(1, 2)),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(0),
+        nn.BatchNorm2d(3),
+        nn.GroupNorm(1, 3, affine=False),
+        nn.Dropout(),
+    ],
+)
+def test_a_layer_that_is_not_known_is_left_to_the_plain_way(layer):
+    assert stacked_network(nn.Sequential(nn.Identity(), layer)) is None
+
+
+def test_a_layer_that_stands_in_two_places_is_left_to_the_plain_way():
+    layer = nn.Linear(3, 3)
+    assert stacked_network(nn.Sequential(layer, nn.ReLU(), layer)) is None
+
+
+def test_an_activation_that_stands_in_two_places_acts_in_both():
+    act = nn.Tanh()
+    model = nn.Sequential(nn.Linear(3, 3), act, nn.Linear(3, 2), act).double()
+    network, x = stacked_network(model), random(2, 4, 3)
+    params = {n: p.expand(2, *p.shape) for n, p in model.named_parameters()}
+    torch.testing.assert_close(network(params, x), model(x))
+
+
+def test_hooks_are_left_to_the_plain_way():
+    on_a_layer, on_the_whole = mlp(), mlp()
+    on_a_layer.head.register_forward_hook(lambda *_: None)
+    on_the_whole.register_forward_pre_hook(lambda *_: None)
+    assert stacked_network(on_a_layer) is None and stacked_network(on_the_whole) is None
+
+
+GEOMETRIES = [(3, 3, 2, 1, 1), (3, 3, 1, 1, 1), (2, 4, 3, 0, 2), (1, 1, 1, 0, 0), (5, 5, 4, 2, 2)]
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_patches_are_those_of_unfold(geometry):
+    kh, kw, stride, ph, pw = geometry
+    x = random(2, 9, 7, 3)
+    mine = Patches.apply(x, geometry)
+    theirs = F.unfold(x.permute(0, 3, 1, 2), (kh, kw), padding=(ph, pw), stride=stride)
+    theirs = theirs.view(2, 3, kh * kw, *mine.shape[1:3]).permute(0, 3, 4, 2, 1)
+    assert torch.equal(mine, theirs.reshape(mine.shape))
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_fold_is_the_transpose_of_patches(geometry):
+    x = random(2, 9, 7, 3)
+    patches = Patches.apply(x, geometry)
+    other = random(*patches.shape, seed=1)
+    back = Fold.apply(other, geometry, x.shape)
+    torch.testing.assert_close((patches * other).sum(), (x * back).sum())
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_derivatives_of_first_and_second_order_are_right(geometry):
+    x = random(1, 5, 4, 1).requires_grad_()
+    patches = Patches.apply(x, geometry).detach().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: Patches.apply(x, geometry).sin(), x)
+    assert torch.autograd.gradgradcheck(lambda x: Patches.apply(x, geometry).sin(), x)
+    assert torch.autograd.gradgradcheck(lambda p: Fold.apply(p, geometry, x.shape).sin(), patches)
