@@ -15,22 +15,35 @@ INSTALLED := .venv/installed
 COURSE ?= course
 SEED ?= 2026
 
-.PHONY: book test quick lint types graders chapters-check pages assignments slides bundle chapters \
-  bench results requirements wheel clean
+.PHONY: book test quick lint lint-code lint-format lint-links lint-size types graders \
+  chapters-check pages assignments slides bundle chapters bench results links count hooks \
+  requirements wheel clean
 
 book: $(INSTALLED)
 	$(RUN) tools/build_book.py
 
 # In this order: the book of `pages` takes what `chapters-check` ran.
-test: lint types quick graders chapters-check pages
+test: $(INSTALLED)
+	@$(RUN) tools/run_stages.py "$(MAKE)" lint types quick graders chapters-check pages
 	@echo "All checks passed."
 
 quick: $(INSTALLED)
 	$(RUN) -m pytest -q -n auto --ignore=tests/book --ignore=tests/assignments
 
-lint: $(INSTALLED)
+# What the hooks of .pre-commit-config.yaml run too, target by target.
+lint: lint-code lint-format lint-links lint-size
+
+lint-code: $(INSTALLED)
 	$(RUN) -m ruff check .
+
+lint-format: $(INSTALLED)
 	$(RUN) -m ruff format --check .
+
+lint-links: $(INSTALLED)
+	$(RUN) tools/check_links.py
+
+lint-size: $(INSTALLED)
+	$(RUN) tools/count_code.py --check CONTRIBUTING.md
 
 types: $(INSTALLED)
 	$(RUN) -m mypy
@@ -69,6 +82,18 @@ results: $(INSTALLED)
 	$(RUN) results/prototypes_glyphs.py
 	$(RUN) results/fair_comparison.py
 	$(RUN) results/omniglot_maml.py
+
+# Needs a network: are the addresses that the course names still there?
+links: $(INSTALLED)
+	$(RUN) tools/check_links.py --live
+
+count: $(INSTALLED)
+	$(RUN) tools/count_code.py --write CONTRIBUTING.md
+
+# Not in requirements.txt, from which every reader installs.
+hooks: $(INSTALLED)
+	$(RUN) -m pip install -q --disable-pip-version-check "pre-commit>=4,<5"
+	$(RUN) -m pre_commit install
 
 requirements: $(INSTALLED)
 	$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --upgrade \

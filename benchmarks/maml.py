@@ -27,7 +27,7 @@ from statistics import median
 
 import psutil
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -54,18 +54,18 @@ ROWS = {
 
 
 def together(model: nn.Module, episode: Episode, steps: int, lr: float) -> None:
-    maml_loss(model, episode, inner_lr=lr, inner_steps=steps).backward()
+    maml_loss(model, episode, inner_lr=lr, inner_steps=steps).backward()  # type: ignore[no-untyped-call]
 
 
 def loop(model: nn.Module, episode: Episode, steps: int, lr: float) -> None:
     for task in episode.unbind():
-        params = dict(model.named_parameters())
+        params: dict[str, Tensor] = dict(model.named_parameters())
         for _ in range(steps):
             loss = task_loss(functional_call(model, params, (task.support_x,)), task.support_y)
             gradients = torch.autograd.grad(loss, list(params.values()), create_graph=True)
             params = {n: p - lr * g for (n, p), g in zip(params.items(), gradients, strict=True)}
         loss = task_loss(functional_call(model, params, (task.query_x,)), task.query_y)
-        (loss / episode.batch).backward()
+        (loss / len(episode.query_y)).backward()  # type: ignore[no-untyped-call]
 
 
 def with_higher(model: nn.Module, episode: Episode, steps: int, lr: float) -> None:
@@ -75,11 +75,13 @@ def with_higher(model: nn.Module, episode: Episode, steps: int, lr: float) -> No
         with context as (network, inner):
             for _ in range(steps):
                 inner.step(task_loss(network(task.support_x), task.support_y))
-            (task_loss(network(task.query_x), task.query_y) / episode.batch).backward()
+            loss = task_loss(network(task.query_x), task.query_y)
+            (loss / len(episode.query_y)).backward()  # type: ignore[no-untyped-call]
 
 
 def plain(model: nn.Module, episode: Episode, steps: int, lr: float) -> None:
-    maml_loss(model, episode, inner_lr=lr, inner_steps=steps, task_by_task=True).backward()
+    loss = maml_loss(model, episode, inner_lr=lr, inner_steps=steps, task_by_task=True)
+    loss.backward()  # type: ignore[no-untyped-call]
 
 
 PROGRAMS: dict[str, Callable[..., None]] = {
@@ -102,11 +104,11 @@ def setting(row: str, dtype: torch.dtype = torch.float32) -> tuple[nn.Module, Ep
     return model.to(DEVICE, dtype), episode.to(DEVICE), steps, lr
 
 
-def gradient(program: Callable[..., None], row: str) -> torch.Tensor:
+def gradient(program: Callable[..., None], row: str) -> Tensor:
     model, episode, steps, lr = setting(row, torch.float64)
     parts = (episode.support_x, episode.support_y, episode.query_x, episode.query_y)
     program(model, Episode(*(part[:2] for part in parts)), steps, lr)
-    return torch.cat([p.grad.flatten() for p in model.parameters()])
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
 def check_gradients(row: str) -> None:
@@ -161,9 +163,9 @@ def print_memory(program: str, row: str) -> None:
 
 def operations(row: str) -> float:
     """Count the multiplications and additions of the plain loop's matrix work."""
-    model, *rest = setting(row)
+    model, episode, steps, lr = setting(row)
     with FlopCounterMode(display=False) as counter:
-        loop(model, *rest)
+        loop(model, episode, steps, lr)
     return float(counter.get_total_flops())
 
 

@@ -9,6 +9,7 @@ takes. Prints medians and the share of the sum that sampling takes.
 
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import torch
@@ -16,7 +17,7 @@ import torch
 from metalearn_lite.datasets import glyphs
 from metalearn_lite.losses import default_loss
 from metalearn_lite.models import Network, conv4, mlp
-from metalearn_lite.tasks import Episode, ImageTasks, SineTasks
+from metalearn_lite.tasks import Episode, ImageTasks, SineTasks, Tasks
 
 REPEATS = 15
 
@@ -39,7 +40,7 @@ def training_step(model: Network, episode: Episode) -> Callable[[], None]:
 
     def step() -> None:
         optimizer.zero_grad()
-        default_loss(model(x), y).backward()
+        default_loss(model(x), y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return step
@@ -49,7 +50,7 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     train = glyphs().split_groups()[0].to(device)
     generator = torch.Generator().manual_seed(0)
-    rows = [
+    rows: list[tuple[str, Tasks, Network]] = [
         ("5-way 1-shot, 1 query, 32 tasks", ImageTasks(train, 5, 1, 1), conv4(5)),
         ("5-way 1-shot, 15 queries, 32 tasks", ImageTasks(train, 5, 1, 15), conv4(5)),
         ("20-way 5-shot, 5 queries, 32 tasks", ImageTasks(train, 20, 5, 5), conv4(20)),
@@ -58,7 +59,7 @@ def main() -> None:
     print(f"{device}, {torch.get_num_threads()} threads, medians of {REPEATS}")
     for name, tasks, model in rows:
         episode = tasks.sample(generator, batch=32)
-        sampling = milliseconds(lambda tasks=tasks: tasks.sample(generator, batch=32))
+        sampling = milliseconds(partial(tasks.sample, generator, batch=32))
         step = milliseconds(training_step(model.to(device), episode))
         share = 100 * sampling / (sampling + step)
         print(f"{name:36} sample {sampling:6.2f} ms, step {step:7.2f} ms, share {share:4.1f} %")

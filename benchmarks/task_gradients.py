@@ -7,14 +7,34 @@ at once by vmap. Prints medians, and ratios to the sum.
     python benchmarks/task_gradients.py
 """
 
+from functools import partial
+
 import torch
 from sampling import REPEATS, milliseconds
-from torch import nn
+from torch import Tensor, nn
 
 from metalearn_lite.models import conv4, initialise, mlp
 from metalearn_lite.multitask import MultiTask, task_gradients, task_losses
 
 TASKS = 6
+
+
+def summed(
+    model: MultiTask, x: Tensor, targets: dict[str, Tensor], weights: list[Tensor]
+) -> tuple[Tensor, ...]:
+    losses = task_losses(model(x), targets)
+    return torch.autograd.grad(torch.stack(list(losses.values())).sum(), weights)
+
+
+def each(
+    model: MultiTask,
+    x: Tensor,
+    targets: dict[str, Tensor],
+    weights: list[Tensor],
+    *,
+    vectorize: bool = False,
+) -> dict[str, Tensor]:
+    return task_gradients(task_losses(model(x), targets), weights, vectorize=vectorize)
 
 
 def main() -> None:
@@ -32,17 +52,10 @@ def main() -> None:
         heads = {f"task{i}": nn.Linear(width, 1) for i in range(TASKS)}
         model = initialise(MultiTask(trunk, heads), generator).to(device)
         targets = {task: torch.randn(64, 1, device=device) for task in heads}
-        weights = list(model.trunk.parameters())
-
-        def plain(model=model, x=x, targets=targets, weights=weights) -> object:
-            return torch.autograd.grad(sum(task_losses(model(x), targets).values()), weights)
-
-        def each(model=model, x=x, targets=targets, weights=weights, **how) -> object:
-            return task_gradients(task_losses(model(x), targets), weights, **how)
-
-        whole = milliseconds(plain)
-        loop = milliseconds(each) / whole
-        at_once = milliseconds(lambda each=each: each(vectorize=True)) / whole
+        weights: list[Tensor] = list(model.trunk.parameters())
+        whole = milliseconds(partial(summed, model, x, targets, weights))
+        loop = milliseconds(partial(each, model, x, targets, weights)) / whole
+        at_once = milliseconds(partial(each, model, x, targets, weights, vectorize=True)) / whole
         print(
             f"{name:18} sum {whole:6.2f} ms; one by one {loop:5.1f} times, by vmap {at_once:5.1f}"
         )

@@ -5,8 +5,9 @@ Each part of the book is a room: import what you need from its door, for example
 
 Importing the package alone loads nothing. It only makes sure that torchvision will import
 beside a CPU build of PyTorch, in whichever order the two are imported; see
-``torchvision_operators``. The wheel runs this import when Python starts, so that
-``import torchvision`` may come first; it takes less than a millisecond.
+``torchvision_operators``. An installation runs this import when Python starts, so that
+``import torchvision`` may come first; it takes less than a millisecond. Where the package lies on
+the path without being installed, import it before torchvision.
 """
 
 import sys

@@ -7,7 +7,7 @@ episode: each gives one value, and the interval is that of the mean over episode
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,11 +84,13 @@ def evaluate(
         predict: ``predict(model, episode)`` gives the query outputs, ``(m, ways)`` logits
             for classification or ``(m, outputs)`` values for regression. It may adapt a
             copy of the model, never the model itself.
-        tasks: where the episodes come from.
+        tasks: where the episodes come from. What it samples may be any other kind of task that
+            ``predict`` and ``metric`` take.
         episodes: how many to draw; 600 is the custom, and few_examples says why.
         generator: draws the episodes.
         metric: ``metric(outputs, targets)`` gives one number; None means accuracy for
-            integer labels and mean squared error for floating targets.
+            integer labels and mean squared error for floating targets. For a task that is no
+            ``Episode`` it is needed, and gets the task itself in place of the targets.
         progress: show a progress bar.
 
     Returns:
@@ -105,8 +107,8 @@ def evaluate(
         episode = tasks.sample(generator)
         _add_to(digest, episode)
         outputs = predict(model, episode).detach()
-        _check_outputs(outputs, episode, index)
-        values.append((metric or default_metric)(outputs, episode.query_y))
+        _check_finite(outputs, index)
+        values.append(_score(outputs, episode, metric, index))
         _check_unchanged(before, _versions(model), index)
     return Scores.of(
         torch.stack([torch.as_tensor(v).double().cpu() for v in values]),
@@ -165,8 +167,15 @@ def _check_unchanged(before: dict[str, int], after: dict[str, int], index: int) 
         )
 
 
-def _check_outputs(outputs: Tensor, episode: Episode, index: int) -> None:
-    y = episode.query_y
+def _score(outputs: Tensor, task: Any, metric: Metric | None, index: int) -> Any:
+    """Score the outputs; those that a metric of the caller's is for may have any shape."""
+    if metric is not None:
+        return metric(outputs, task.query_y if isinstance(task, Episode) else task)
+    if not isinstance(task, Episode):
+        raise ValueError(
+            f"the task is a {type(task).__name__}: expected an Episode, or a metric that scores it"
+        )
+    y = task.query_y
     fits = outputs.shape == y.shape if y.is_floating_point() else outputs.shape[:-1] == y.shape
     if not fits:
         wanted = tuple(y.shape) if y.is_floating_point() else (*y.shape, "ways")
@@ -174,6 +183,10 @@ def _check_outputs(outputs: Tensor, episode: Episode, index: int) -> None:
             f"predict gave outputs of shape {tuple(outputs.shape)} in episode {index}: "
             f"expected {wanted}"
         )
+    return default_metric(outputs, y)
+
+
+def _check_finite(outputs: Tensor, index: int) -> None:
     if not torch.isfinite(outputs).all():
         raise ValueError(
             f"predict gave outputs that are not finite in episode {index}: "
@@ -181,7 +194,17 @@ def _check_outputs(outputs: Tensor, episode: Episode, index: int) -> None:
         )
 
 
-def _add_to(digest: hashlib.blake2b, episode: Episode) -> None:
-    for tensor in (episode.support_x, episode.support_y, episode.query_x, episode.query_y):
-        content = tensor.detach().cpu().contiguous()
+def _add_to(digest: hashlib.blake2b, task: Any) -> None:
+    """Take what a task is made of into the digest: its tensors, in whatever holds them."""
+    if isinstance(task, Tensor):
+        content = task.detach().cpu().reshape(-1)
         digest.update(content.view(torch.uint8).numpy().data)  # NumPy knows no bfloat16
+    elif isinstance(task, Mapping):
+        _add_to(digest, [*task.keys(), *task.values()])
+    elif isinstance(task, list | tuple):
+        for part in task:
+            _add_to(digest, part)
+    elif hasattr(task, "__dict__"):
+        _add_to(digest, vars(task))
+    else:
+        digest.update(repr(task).encode())

@@ -1,8 +1,10 @@
 """One look for all figures: a colour for each method, plain axes, images in rows.
 
 Nothing is computed here. Functions draw into the axes they are given and return them.
-The colours are those of Okabe and Ito (2008), which readers with any of the common kinds
-of colour blindness can tell apart, and two greys.
+The colours begin with those of Okabe and Ito (2008), which readers with any of the common
+kinds of colour blindness can tell apart, and greys for what is no method. A relative of a
+method has its hue in another lightness, which is what such readers tell it by: MAML and its
+relatives are blue. All can be seen on white and, "from scratch" excepted, on black.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -24,7 +26,14 @@ COLOURS = {
     "MAML": "#0072B2",
     "Reptile": "#009E73",
     "prototypes": "#882255",
+    "LP-FT": "#8B3F03",
+    "first-order MAML": "#7D8DF9",
+    "ANIL": "#234E82",
+    "Meta-SGD": "#5D67EE",
+    "ridge": "#DAA8B2",
+    "Proto-MAML": "#2733B4",
 }
+UNNAMED = "#666666"  # what has no colour of its own must not pass for a method that has
 
 STYLE = {
     "figure.dpi": 120,
@@ -79,11 +88,11 @@ def score_bars(ax: Axes, scores: Mapping[str, Scores], *, chance: float | None =
 
     Args:
         ax: where to draw.
-        scores: method to accuracy; the first stands on top.
+        scores: method to accuracy; the first stands on top. What has no colour is grey.
         chance: accuracy of guessing, drawn as a dotted line.
     """
     for position, (name, score) in enumerate(scores.items()):
-        _point(ax, score, -position, colour=COLOURS.get(name, "black"))
+        _point(ax, score, -position, colour=COLOURS.get(name, UNNAMED))
     ax.set_yticks([-i for i in range(len(scores))], list(scores))
     ax.set_ylim(-len(scores) + 0.5, 0.5)
     if chance is not None:
@@ -139,13 +148,13 @@ def band(
         scores: what to draw.
         label: the method's name, for its colour and for the legend.
         scale: 100 to draw accuracies in percent.
-        colour: for a label that has none.
+        colour: for a label that has none; without it such a label is grey.
         line: matplotlib's style of the line.
     """
     mean = [scale * s.mean for s in scores]
     low = [scale * (s.mean - s.half_width) for s in scores]
     high = [scale * (s.mean + s.half_width) for s in scores]
-    (curve,) = ax.plot(x, mean, line, label=label, color=colour or COLOURS.get(label))
+    (curve,) = ax.plot(x, mean, line, label=label, color=colour or COLOURS.get(label, UNNAMED))
     ax.fill_between(x, low, high, alpha=0.2, linewidth=0, color=curve.get_color())
     return ax
 

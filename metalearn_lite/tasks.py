@@ -9,9 +9,9 @@ and others of the same task to be judged on (the query set). Vinyals et al. (201
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -29,22 +29,26 @@ class Episode:
             ``(n, outputs)`` float; with a leading ``T`` when batched.
         query_x: inputs to be judged on, ``(m, ...)`` or ``(T, m, ...)``.
         query_y: their labels or targets, like ``support_y``.
+        is_batch: whether the tensors carry a task dimension. None reads it off the shape of
+            ``support_y``, which holds for labels and targets as above; say it for any others,
+            such as a label for each token ``(n, length)`` or boxes ``(n, k, 4)``.
     """
 
     support_x: Tensor
     support_y: Tensor
     query_x: Tensor
     query_y: Tensor
+    is_batch: bool | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         for part in ("support", "query"):
             x, y = getattr(self, f"{part}_x"), getattr(self, f"{part}_y")
-            lead = y.ndim if not y.is_floating_point() else y.ndim - 1
-            if x.shape[:lead] != y.shape[:lead]:
+            lead = y.ndim - y.is_floating_point() if self.is_batch is None else 1 + self.is_batch
+            if x.shape[:lead] != y.shape[:lead] or min(x.ndim, y.ndim) < lead:
                 raise ValueError(
                     f"{part}_x has shape {tuple(x.shape)} and {part}_y {tuple(y.shape)}: "
                     f"expected one label for each input, so that the first {lead} "
-                    "dimension(s) agree"
+                    "dimension(s) agree; for labels of more dimensions say is_batch"
                 )
         if self.support_y.ndim != self.query_y.ndim:
             raise ValueError(
@@ -60,18 +64,18 @@ class Episode:
     @property
     def batch(self) -> int | None:
         """Number of tasks ``T``, or None for a single episode."""
-        single = 2 if self.support_y.is_floating_point() else 1
-        return len(self.support_y) if self.support_y.ndim > single else None
+        is_batch = holds_tasks(self.support_y) if self.is_batch is None else self.is_batch
+        return len(self.support_y) if is_batch else None
 
     def to(self, device: torch.device | str) -> Episode:
         """Return the same episode with its four tensors on ``device``."""
-        return Episode(*(getattr(self, f.name).to(device) for f in fields(self)))
+        return self._each(lambda tensor: tensor.to(device), self.is_batch)
 
     def as_batch(self) -> Episode:
         """Give a single episode a task dimension of 1; a batch gives itself."""
         if self.batch is not None:
             return self
-        return Episode(*(getattr(self, f.name).unsqueeze(0) for f in fields(self)))
+        return self._each(lambda tensor: tensor.unsqueeze(0), True)
 
     def slice(self, start: int, stop: int) -> Episode:
         """Return the tasks ``start .. stop - 1`` of a batch, as a batch that shares its memory.
@@ -79,12 +83,12 @@ class Episode:
         Raises:
             ValueError: for a single episode, or if there is no such task.
         """
-        if self.batch is None or not 0 <= start < min(stop, self.batch):
+        if self.batch is None or not 0 <= start < stop <= self.batch:
             raise ValueError(
                 f"tasks {start} to {stop} of {self.batch or 'a single episode'}: expected a range "
                 "within a batch, with at least one task"
             )
-        return Episode(*(getattr(self, f.name)[start:stop] for f in fields(self)))
+        return self._each(lambda tensor: tensor[start:stop], True)
 
     def unbind(self) -> Iterator[Episode]:
         """Give the ``T`` episodes of a batch one by one; a single episode gives itself."""
@@ -92,14 +96,33 @@ class Episode:
             yield self
             return
         for task in range(self.batch):
-            yield Episode(*(getattr(self, f.name)[task] for f in fields(self)))
+            yield self._each(lambda tensor, task=task: tensor[task], False)  # type: ignore[misc]
+
+    def _each(self, change: Callable[[Tensor], Tensor], is_batch: bool | None) -> Episode:
+        """Change each of the tensors; what was read off their shape is not said afterwards."""
+        said = None if self.is_batch is None else is_batch
+        tensors = (self.support_x, self.support_y, self.query_x, self.query_y)
+        return Episode(*map(change, tensors), is_batch=said)
+
+
+def holds_tasks(y: Tensor) -> bool:
+    """Whether labels or targets carry a task dimension, by their shape alone.
+
+    So it is for int64 labels ``(T, n)`` and for float targets ``(T, n, outputs)``.
+    """
+    return y.ndim > (2 if y.is_floating_point() else 1)
 
 
 class Tasks(Protocol):
-    """Anything episodes can be drawn from, such as ``ImageTasks`` and ``SineTasks``."""
+    """Anything tasks can be drawn from, such as ``ImageTasks`` and ``SineTasks``."""
 
-    def sample(self, generator: torch.Generator, batch: int | None = None) -> Episode:
-        """Draw one episode, or ``batch`` of them with a leading task dimension."""
+    def sample(self, generator: torch.Generator, batch: int | None = None) -> Any:
+        """Draw one task, or ``batch`` of them.
+
+        Of examples that is an ``Episode``, with a leading task dimension for a batch. A task may
+        be anything else that the objective and the ``predict`` function take: one of control, say,
+        which collects its own support set.
+        """
 
 
 class HasImages(Protocol):

@@ -6,6 +6,8 @@ build of PyTorch its compiled part cannot load, and ``import torchvision`` ends 
 for an operator that nobody has declared. Declaring the operator's schema is enough for
 all that this course uses: datasets, transforms, image grids and models. Calling the
 operator itself (non-maximum suppression) still fails, and says so.
+
+Who meets that message imports ``metalearn_lite`` first, or once more ``torchvision`` after it.
 """
 
 import importlib.util

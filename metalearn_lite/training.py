@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from metalearn_lite.arguments import check_counts
 from metalearn_lite.checkpoint import load_checkpoint, save_checkpoint
 from metalearn_lite.evaluation import Scores
-from metalearn_lite.tasks import Episode, Tasks
+from metalearn_lite.tasks import Tasks
 
-Objective = Callable[[Any, Episode], Tensor]
+Objective = Callable[[Any, Any], Tensor]  # of a model, and of what the tasks give
 
 
 @dataclass
@@ -29,6 +30,23 @@ class History:
     validation: list[tuple[int, float, float]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Iteration:
+    """What ``after_iteration`` is told.
+
+    Attributes:
+        number: of the iteration, from 1.
+        loss: the objective before the step.
+        rates: the step size of each group of the optimiser.
+        validation: mean and half width, if this iteration ended with a validation.
+    """
+
+    number: int
+    loss: float
+    rates: tuple[float, ...]
+    validation: tuple[float, float] | None
+
+
 def meta_train(
     model: nn.Module,
     objective: Objective,
@@ -41,6 +59,8 @@ def meta_train(
     schedule: Callable[[float], float] | None = None,
     validate: Callable[[nn.Module], Scores] | None = None,
     validate_every: int = 500,
+    before_step: Callable[[nn.Module], object] | None = None,
+    after_iteration: Callable[[Iteration], object] | None = None,
     checkpoint: Path | str | None = None,
     checkpoint_every: int = 500,
     progress: bool = True,
@@ -55,7 +75,8 @@ def meta_train(
         model: the network to train; its parameters are changed.
         objective: ``objective(model, episode)`` gives the loss of a batch of tasks, a
             scalar with a gradient.
-        tasks: where the episodes come from.
+        tasks: where the episodes come from. What it samples need not be an ``Episode``: the
+            objective gets it as it is.
         iterations: number of steps in all, those before a resumption included.
         batch: tasks in each step; None hands single, unbatched episodes to the objective.
         generator: draws the episodes.
@@ -65,6 +86,10 @@ def meta_train(
         validate: called with the model after every ``validate_every`` iterations; it must
             use a generator of its own, made anew in each call.
         validate_every: iterations between validations.
+        before_step: called with the model when its gradients are there, before the step: to
+            clip them (``lambda m: clip_grad_norm_(m.parameters(), 1.0)``), or to average them
+            over processes.
+        after_iteration: called with an ``Iteration`` at the end of each, to watch the run.
         checkpoint: file to save to and to resume from.
         checkpoint_every: iterations between checkpoints; the last iteration is saved too.
         progress: show a progress bar.
@@ -76,7 +101,12 @@ def meta_train(
         ValueError: if the loss is not a finite scalar with a gradient (the model is then
             as it was before that step), or if the checkpoint does not fit.
     """
-    _check_counts(iterations, batch, validate_every, checkpoint_every)
+    check_counts(
+        iterations=iterations,
+        batch=1 if batch is None else batch,
+        validate_every=validate_every,
+        checkpoint_every=checkpoint_every,
+    )
     optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=1e-3)
     rates = [group["lr"] for group in optimizer.param_groups]
     history = History()
@@ -93,6 +123,8 @@ def meta_train(
             _check_loss(loss, iteration)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
+            if before_step is not None:
+                before_step(model)
             optimizer.step()
             history.loss.append(loss.item())
             bar.update()
@@ -100,11 +132,24 @@ def meta_train(
             if validate is not None and iteration % validate_every == 0:
                 scores = validate(model)
                 history.validation.append((iteration, scores.mean, scores.half_width))
+            if after_iteration is not None:
+                after_iteration(_iteration(history, optimizer))
             if checkpoint is not None and (
                 iteration % checkpoint_every == 0 or iteration == iterations
             ):
                 _save(Path(checkpoint), model, optimizer, generator, batch, history)
     return history
+
+
+def _iteration(history: History, optimizer: torch.optim.Optimizer) -> Iteration:
+    number = len(history.loss)
+    validated = history.validation and history.validation[-1][0] == number
+    return Iteration(
+        number,
+        history.loss[-1],
+        tuple(group["lr"] for group in optimizer.param_groups),
+        history.validation[-1][1:] if validated else None,
+    )
 
 
 def _save(
@@ -175,17 +220,3 @@ def _check_loss(loss: Tensor, iteration: int) -> None:
             f"the loss is {loss.item()} in iteration {iteration}; the model is as it was "
             "before this step. Lower the learning rates, or clip the gradient"
         )
-
-
-def _check_counts(
-    iterations: int, batch: int | None, validate_every: int, checkpoint_every: int
-) -> None:
-    counts = {
-        "iterations": iterations,
-        "batch": 1 if batch is None else batch,
-        "validate_every": validate_every,
-        "checkpoint_every": checkpoint_every,
-    }
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} is {count}: expected 1 or more")

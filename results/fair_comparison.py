@@ -21,8 +21,9 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,7 +80,7 @@ def for_task(name: str, chosen: Settings, start: Settings) -> Settings:
     return chosen | ({"inner_lr": start["inner_lr"]} if inner else {})
 
 
-def tune(shots: int) -> dict[str, dict[str, object]]:
+def tune(shots: int) -> dict[str, dict[str, Any]]:
     """Try all settings on the validation scripts.
 
     Each start is judged by the first method that uses it, at its usual settings; then each
@@ -97,26 +98,28 @@ def tune(shots: int) -> dict[str, dict[str, object]]:
             for part, classes in parts.items()
         }
 
-    def best(tried: list[dict[str, object]]) -> Settings:
-        return max(tried, key=lambda entry: sum(entry["validation"]))["settings"]
+    def best(tried: list[dict[str, Any]]) -> Settings:
+        settings: Settings = max(tried, key=lambda entry: sum(entry["validation"]))["settings"]
+        return settings
 
-    starts, learners, found = {}, {}, {"starts": {}, "methods": {}, "tried": {}}
+    learners: dict[str, nn.Module] = {}
+    found: dict[str, dict[str, Any]] = {"starts": {}, "methods": {}, "tried": {}}
     for name, start in LEARNERS.items():
         user = next(n for n, m in METHODS.items() if m.learner == name)
         usual = next(choices(METHODS[user].settings))
-        tried = []
+        tried: list[dict[str, Any]] = []
         for settings in choices(start.settings):
             learner = start.learn(train, shots=shots, images=TUNING, seed=TUNING_DRAW, **settings)
             result = judge(user, learner, for_task(user, usual, settings))
             tried.append({"settings": settings, **result})
             if best(tried) == settings:
                 learners[name] = learner
-        starts[name] = found["starts"][name] = best(tried)
+        found["starts"][name] = best(tried)
         found["tried"][f"start {name}"] = tried
     for name, method in METHODS.items():
         tried = []
         for chosen in choices(method.settings):
-            settings = for_task(name, chosen, starts[method.learner])
+            settings = for_task(name, chosen, found["starts"][method.learner])
             result = judge(name, learners[method.learner], settings)
             tried.append({"settings": settings, **result})
         found["methods"][name] = best(tried)
@@ -125,7 +128,7 @@ def tune(shots: int) -> dict[str, dict[str, object]]:
 
 
 def learn(
-    name: str, tuning: Mapping[str, object], *, shots: int, images: int, draw: int
+    name: str, tuning: Mapping[str, Any], *, shots: int, images: int, draw: int
 ) -> tuple[nn.Module, float]:
     """Learn a start with its tuned settings; return it with the seconds of one core it took."""
     train = glyphs().split_groups()[0]
@@ -135,14 +138,20 @@ def learn(
     return learner, time.process_time() - begin
 
 
-class Passes(TorchDispatchMode):
+class Passes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Count passes through the four convolutions, forward and backward."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.forward = self.backward = 0.0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
         self.forward += 0.25 * (func is torch.ops.aten.convolution.default)
         self.backward += 0.25 * (func is torch.ops.aten.convolution_backward.default)
         return func(*args, **(kwargs or {}))
@@ -170,15 +179,16 @@ def domains() -> dict[str, tuple[ClassImages, int]]:
 
 
 def shot_results(
-    shots: int, draw: int, tuning: Mapping[str, object], weights: Path | None
-) -> tuple[dict[str, object], dict[str, Tensor]]:
+    shots: int, draw: int, tuning: Mapping[str, Any], weights: Path | None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Train, score and time everything for a number of examples.
 
     Returns:
         The numbers for the ledger, and the right answers to each episode.
     """
-    found = {"seconds": {}, "costs": {}, "scores": {}}
-    right, scored, learners = {}, domains(), {}
+    found: dict[str, Any] = {"seconds": {}, "costs": {}, "scores": {}}
+    right: dict[str, Tensor] = {}
+    scored, learners = domains(), {}
     for name in LEARNERS:
         learners[name], found["seconds"][name] = learn(
             name, tuning, shots=shots, images=IMAGES, draw=draw
@@ -199,10 +209,10 @@ def shot_results(
 
 
 def draw_results(
-    draw: int, tuning: Mapping[str, object], folder: Path, *, keep: bool = False
-) -> dict[str, object]:
+    draw: int, tuning: Mapping[str, Any], folder: Path, *, keep: bool = False
+) -> dict[str, Any]:
     """Everything for one draw; the answers and, with ``keep``, the weights go to ``folder``."""
-    result: dict[str, object] = {}
+    result: dict[str, Any] = {}
     right: dict[str, Tensor] = {}
     for shots in SHOTS:
         weights = folder if keep and shots == 1 else None
@@ -213,7 +223,7 @@ def draw_results(
     return result
 
 
-def repeat(name: str, tuning: Mapping[str, object], draw: int) -> float:
+def repeat(name: str, tuning: Mapping[str, Any], draw: int) -> float:
     """Train with few images and one example, score few episodes: what the chapter does again."""
     method, settings = METHODS[name], tuning["1"]["methods"][name]
     learner, _ = learn(method.learner, tuning, shots=1, images=SMALL, draw=draw)
@@ -222,10 +232,10 @@ def repeat(name: str, tuning: Mapping[str, object], draw: int) -> float:
 
 
 def equal_time(
-    draw: int, tuning: Mapping[str, object], seconds: Mapping[str, float]
-) -> dict[str, object]:
+    draw: int, tuning: Mapping[str, Any], seconds: Mapping[str, float]
+) -> dict[str, Any]:
     """Learn every start from as many images as fit into the time of MAML; with one example."""
-    found: dict[str, object] = {"images": {}, "scores": {}}
+    found: dict[str, Any] = {"images": {}, "scores": {}}
     tasks, learners = ImageTasks(glyphs().split_groups()[2], WAYS, 1, 15), {}
     for name in (n for n in LEARNERS if n != "nothing"):
         images = int(IMAGES * seconds["MAML"] / seconds[name])
@@ -239,7 +249,7 @@ def equal_time(
     return found
 
 
-def new_ledger() -> dict[str, object]:
+def new_ledger() -> dict[str, Any]:
     settings = {
         "images": IMAGES,
         "tuning images": TUNING,
@@ -259,15 +269,15 @@ def main() -> None:
     folder = options.to.with_suffix("")
     timed = folder.with_name(f"{folder.name}_time.json")
 
-    def measure(draw: int, ledger: Mapping[str, object]) -> dict[str, object]:
+    def measure(draw: int, ledger: Mapping[str, Any]) -> dict[str, Any]:
         return draw_results(draw, ledger["tuning"], folder, keep=draw == 0)
 
-    def measure_timed(draw: int, _: object) -> dict[str, object]:
+    def measure_timed(draw: int, _: object) -> dict[str, Any]:
         ledger = json.loads(options.to.read_text())
         seconds = ledger["draws"][str(draw)]["1"]["seconds"]
         return equal_time(draw, ledger["tuning"], seconds)
 
-    def about() -> dict[str, object]:
+    def about() -> dict[str, Any]:
         return how_made("python results/fair_comparison.py")
 
     fill_ledger(options.to, options.draws, new_ledger, measure)

@@ -15,16 +15,20 @@ and 0.005.
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch.func import functional_call
+from torch import Tensor, nn
 
 from metalearn_lite.checkpoint import save_checkpoint
 from metalearn_lite.datasets import ClassImages, glyphs
 from metalearn_lite.evaluation import evaluate
 from metalearn_lite.judging.ledger import fill_ledger, how_made, recipe_parser
 from metalearn_lite.maml import MetaSGD, adapt, maml_loss, maml_predict
+from metalearn_lite.maml.inner_loop import Rate
 from metalearn_lite.models import Network, conv4, fix_statistics
+from metalearn_lite.models.functional import call
+from metalearn_lite.models.networks import Norm
 from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import Episode, ImageTasks
 from metalearn_lite.training import meta_train
@@ -48,7 +52,7 @@ PARTS = {  # of the network, by how the names of their parameters begin
     "head": ("head.",),
 }
 
-METHODS: dict[str, dict[str, bool]] = {
+METHODS: dict[str, dict[str, Any]] = {
     "MAML": {},
     "first-order MAML": {"first_order": True},
     "ANIL": {"head_only": True},
@@ -63,14 +67,14 @@ def train(
     draw: int,
     shots: int,
     iterations: int,
-    norm: str = "batch",
-) -> torch.nn.Module:
+    norm: Norm = "batch",
+) -> nn.Module:
     """Train one network by the method ``name``."""
     model = conv4(WAYS, width=WIDTH, norm=norm, generator=seeded(draw))
     learner = MetaSGD(model, INNER_LR) if name == "Meta-SGD" else model
 
-    def objective(learner: torch.nn.Module, episode: Episode) -> torch.Tensor:
-        rate = learner.inner_lr if name == "Meta-SGD" else INNER_LR
+    def objective(learner: nn.Module, episode: Episode) -> Tensor:
+        rate = learner.inner_lr if isinstance(learner, MetaSGD) else INNER_LR
         return maml_loss(model, episode, inner_lr=rate, inner_steps=1, **METHODS[name])
 
     meta_train(
@@ -87,11 +91,10 @@ def train(
     return learner
 
 
-def score(
-    learner: torch.nn.Module, classes: ClassImages, *, shots: int, **options: object
-) -> float:
+def score(learner: nn.Module, classes: ClassImages, *, shots: int, **options: Any) -> float:
     """Score by ``maml_predict``, with its options, on the episodes that all share."""
-    model, rate = learner, INNER_LR
+    model: nn.Module = learner
+    rate: Rate = INNER_LR
     if isinstance(learner, MetaSGD):
         model, rate = learner.network, {n: r.detach() for n, r in learner.inner_lr.items()}
     predict = partial(maml_predict, inner_lr=rate, **options)
@@ -99,28 +102,28 @@ def score(
     return evaluate(model, predict, tasks, episodes=EPISODES, generator=seeded(2)).mean
 
 
-def score_part(model: Network, classes: ClassImages, *, shots: int, part: tuple[str, ...]) -> float:
+def score_part(
+    model: nn.Module, classes: ClassImages, *, shots: int, part: tuple[str, ...]
+) -> float:
     """Score when only the parameters whose names begin with one of ``part`` take the step."""
 
-    def predict(model: Network, episode: Episode) -> torch.Tensor:
+    def predict(model: nn.Module, episode: Episode) -> Tensor:
         params = {n: p.detach() for n, p in model.named_parameters() if n.startswith(part)}
         support = episode.support_x, episode.support_y
-        options = {"inner_lr": INNER_LR, "inner_steps": 1, "first_order": True}
-        adapted = adapt(model, params, *support, **options)
+        adapted = adapt(model, params, *support, inner_lr=INNER_LR, inner_steps=1, first_order=True)
         with torch.no_grad():
-            return functional_call(model, adapted, (episode.query_x,))
+            return call(model, adapted, episode.query_x)
 
     tasks = ImageTasks(classes, WAYS, shots, 15)
     return evaluate(model, predict, tasks, episodes=EPISODES, generator=seeded(2)).mean
 
 
-def score_all(
-    name: str, learner: torch.nn.Module, classes: ClassImages, shots: int
-) -> dict[str, object]:
+def score_all(name: str, learner: nn.Module, classes: ClassImages, shots: int) -> dict[str, Any]:
     """Score after several numbers of steps; with other statistics; when a part alone adapts."""
-    options = {"shots": shots, "head_only": name == "ANIL"}
-    found: dict[str, object] = {
-        "steps": {str(k): score(learner, classes, inner_steps=k, **options) for k in STEPS}
+    scored = partial(score, learner, classes, shots=shots)
+    head_only = name == "ANIL"
+    found: dict[str, Any] = {
+        "steps": {str(k): scored(inner_steps=k, head_only=head_only) for k in STEPS}
     }
     if name == "MAML":
         found["part"] = {
@@ -128,8 +131,7 @@ def score_all(
             for part, names in PARTS.items()
         }
         for statistics in ("support", "single") if shots == 1 else ():
-            options = {"shots": shots, "inner_steps": 1, "statistics": statistics}
-            found[statistics] = score(learner, classes, **options)
+            found[statistics] = scored(inner_steps=1, statistics=statistics)
     return found
 
 
@@ -146,22 +148,21 @@ def score_transfer(model: Network, test: ClassImages) -> dict[str, float]:
     inductive, both by those of the support set.
     """
 
-    def fixed_probe(model: Network, x: torch.Tensor, y: torch.Tensor) -> Network:
+    def fixed_probe(model: Network, x: Tensor, y: Tensor) -> Network:
         return linear_probe(fix_statistics(model, x), x, y)
 
     def score(adapt: Adapt, shots: int) -> float:
         tasks = ImageTasks(test, WAYS, shots, 15)
-        options = {"episodes": EPISODES, "generator": seeded(2)}
-        return evaluate(model, as_predict(adapt), tasks, **options).mean
+        predict = as_predict(adapt)
+        return evaluate(model, predict, tasks, episodes=EPISODES, generator=seeded(2)).mean
 
     found = {str(shots): score(linear_probe, shots) for shots in LONG}
     return found | {f"{shots} inductive": score(fixed_probe, shots) for shots in LONG}
 
 
-def longer(classes: ClassImages, test: ClassImages, draw: int) -> dict[str, object]:
+def longer(classes: ClassImages, test: ClassImages, draw: int) -> dict[str, Any]:
     """MAML with one example, and transfer, trained several times as long."""
-    options = {"draw": draw, "shots": 1, "iterations": LONGER * LONG[1]}
-    learner = train("MAML", classes, **options)
+    learner = train("MAML", classes, draw=draw, shots=1, iterations=LONGER * LONG[1])
     network = transfer(classes, draw, LONGER * PRETRAINING)
     return {
         "MAML": score(learner, test, shots=1, inner_steps=1),
@@ -169,39 +170,36 @@ def longer(classes: ClassImages, test: ClassImages, draw: int) -> dict[str, obje
     }
 
 
-def draw_results(draw: int, weights: Path | None = None) -> dict[str, object]:
+def draw_results(draw: int, weights: Path | None = None) -> dict[str, Any]:
     """Everything for one draw; keep the networks in the folder ``weights``."""
     classes, _, test = glyphs().split_groups()
 
-    def keep(model: torch.nn.Module, name: str) -> None:
+    def keep(model: nn.Module, name: str) -> None:
         if weights is not None:
             path = weights / f"{name.replace(', ', '_').replace(' ', '_')}.zip"
             save_checkpoint(path, model.state_dict(), metadata={"network": name})
 
     network = transfer(classes, draw, PRETRAINING)
     keep(network.features, "transfer")
-    result: dict[str, object] = {"transfer": score_transfer(network, test)}
+    result: dict[str, Any] = {"transfer": score_transfer(network, test), "short": {}}
     for name in METHODS:
-        options = {"draw": draw, "shots": 1, "iterations": SHORT}
-        learner = train(name, classes, **options)
-        score_options = {"shots": 1, "inner_steps": 1, "head_only": name == "ANIL"}
-        result.setdefault("short", {})[name] = score(learner, test, **score_options)
+        learner = train(name, classes, draw=draw, shots=1, iterations=SHORT)
+        scored = score(learner, test, shots=1, inner_steps=1, head_only=name == "ANIL")
+        result["short"][name] = scored
     for shots, iterations in LONG.items():
         result[str(shots)] = {}
         for name in METHODS:
-            options = {"draw": draw, "shots": shots, "iterations": iterations}
-            learner = train(name, classes, **options)
+            learner = train(name, classes, draw=draw, shots=shots, iterations=iterations)
             keep(learner, f"{name}, {shots} shot")
             result[str(shots)][name] = score_all(name, learner, test, shots)
-    options = {"draw": draw, "shots": 1, "iterations": LONG[1], "norm": "group"}
-    learner = train("MAML", classes, **options)
+    learner = train("MAML", classes, draw=draw, shots=1, iterations=LONG[1], norm="group")
     keep(learner, "group norm")
     result["1"]["group norm"] = score_all("MAML", learner, test, 1)
     result["longer"] = longer(classes, test, draw)
     return result
 
 
-def new_ledger() -> dict[str, object]:
+def new_ledger() -> dict[str, Any]:
     settings = {
         "ways": WAYS,
         "queries": QUERIES,
@@ -222,7 +220,7 @@ def main() -> None:
     options = recipe_parser(__file__, __doc__, DRAWS).parse_args()
     torch.set_num_threads(options.threads)
 
-    def measure(draw: int, _: object) -> dict[str, object]:
+    def measure(draw: int, _: object) -> dict[str, Any]:
         return draw_results(draw, options.to.with_suffix("") if draw == 0 else None)
 
     fill_ledger(options.to, options.draws, new_ledger, measure)

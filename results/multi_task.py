@@ -9,15 +9,17 @@ forty-five minutes on two cores.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import combinations
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from metalearn_lite.datasets import ClassImages, glyphs
 from metalearn_lite.evaluation import evaluate
-from metalearn_lite.judging.ledger import fill_ledger, how_made, recipe_parser, rounded
+from metalearn_lite.judging.ledger import fill_ledger, how_made, recipe_parser, round_floats
 from metalearn_lite.models import Network, fix_statistics
 from metalearn_lite.multitask import (
     FACTORS,
@@ -40,7 +42,9 @@ from metalearn_lite.multitask import (
     train_together,
     tune_weights,
 )
-from metalearn_lite.multitask.joint_training import Balance
+from metalearn_lite.multitask.balancing import Losses
+from metalearn_lite.multitask.factors import Labelled
+from metalearn_lite.multitask.joint_training import Balance, Watch
 from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import ImageTasks
 from metalearn_lite.transfer import as_predict, linear_probe, pretrain
@@ -75,7 +79,7 @@ def run(
     units: float = 1.0,
     balance: Balance | None = None,
     part: str = "test",
-    watch: object = None,
+    watch: Watch | None = None,
 ) -> tuple[MultiTask, dict[str, float]]:
     """Train on ``names`` and score; ``units`` multiplies the rotation, which is standardised."""
     x, targets = tasks.train
@@ -92,9 +96,11 @@ def run(
     return model, skill(model, x, targets | {"rotation": units * targets["rotation"]})
 
 
-def alone(tasks: FactorTasks, seed: int, **options: object) -> dict[str, float]:
+def alone(
+    tasks: FactorTasks, seed: int, *, steps: int | None = None, width: int = WIDTH
+) -> dict[str, float]:
     """One network a task."""
-    return {n: run(tasks, seed, (n,), **options)[1][n] for n in FACTORS}
+    return {n: run(tasks, seed, (n,), steps=steps, width=width)[1][n] for n in FACTORS}
 
 
 def few_labels(tasks: FactorTasks, seed: int, labelled: int) -> dict[str, dict[str, float]]:
@@ -105,7 +111,7 @@ def few_labels(tasks: FactorTasks, seed: int, labelled: int) -> dict[str, dict[s
     look = tasks.validation[0][looks], {n: v[looks] for n, v in tasks.validation[1].items()}
     found: dict[str, dict[str, float]] = {}
 
-    def train(names: tuple[str, ...], validation: object) -> dict[str, float]:
+    def train(names: tuple[str, ...], validation: Labelled | None) -> dict[str, float]:
         start = tasks.network(names, generator=seeded(seed))
         model = train_together(
             start,
@@ -140,7 +146,7 @@ def one_is_scarce(tasks: FactorTasks, seed: int, labelled: int) -> dict[str, dic
         hidden = {n: v[both] for n, v in targets.items()}
         hidden[name] = hidden[name].clone()
         hidden[name][len(repeated) :] = torch.nan if known.is_floating_point() else MISSING
-        options = {"steps": STEPS, "validation": look, "every": 10, "lr": 3e-3}
+        options: dict[str, Any] = {"steps": STEPS, "validation": look, "every": 10, "lr": 3e-3}
         model = train_together(
             tasks.network(generator=seeded(seed)),
             x[both],
@@ -175,8 +181,9 @@ def tuned_weights(train: ClassImages) -> dict[str, float]:
 
     weights = dict.fromkeys(FACTORS, 1.0)
     for spread, seed in ((5.0, 0), (2.0, 1)):
-        options = {"generator": seeded(seed), "candidates": CANDIDATES, "spread": spread}
-        weights = tune_weights(score, weights, **options)
+        weights = tune_weights(
+            score, weights, generator=seeded(seed), candidates=CANDIDATES, spread=spread
+        )
     return weights
 
 
@@ -191,11 +198,11 @@ def by_width(tasks: FactorTasks, seed: int) -> dict[str, dict[str, dict[str, flo
     }
 
 
-def cosines(tasks: FactorTasks, seed: int) -> tuple[MultiTask, dict[str, float], dict[str, object]]:
+def cosines(tasks: FactorTasks, seed: int) -> tuple[MultiTask, dict[str, float], dict[str, Any]]:
     """Train with equal weights; every tenth step take the cosines, by layer and in all."""
-    seen: list[dict[str, torch.Tensor]] = []
+    seen: list[dict[str, Tensor]] = []
 
-    def watch(step: int, model: MultiTask, losses: dict[str, torch.Tensor]) -> None:
+    def watch(step: int, model: MultiTask, losses: Losses) -> None:
         if step % 10:
             return
         layers = {"all": list(model.trunk.parameters())}
@@ -204,7 +211,7 @@ def cosines(tasks: FactorTasks, seed: int) -> tuple[MultiTask, dict[str, float],
 
     model, scores = run(tasks, seed, watch=watch)
     pairs = torch.triu_indices(len(FACTORS), len(FACTORS), 1)
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for layer in seen[0]:
         values = torch.stack([step[layer][pairs[0], pairs[1]] for step in seen])  # (steps, pairs)
         found[layer] = {
@@ -221,10 +228,10 @@ def exact_cosines(tasks: FactorTasks, seed: int) -> dict[str, list[float]]:
     moments = {round(share * (STEPS - 1)): str(share) for share in (0.0, 0.1, 0.4, 1.0)}
     found: dict[str, list[float]] = {}
 
-    def watch(step: int, model: MultiTask, losses: dict[str, torch.Tensor]) -> None:
+    def watch(step: int, model: MultiTask, losses: Losses) -> None:
         if step not in moments:
             return
-        total: dict[str, torch.Tensor] = {}
+        total: dict[str, Tensor] = {}
         for rows in torch.arange(len(x)).chunk(5):  # bounds the memory
             part = task_losses(model(x[rows]), {n: t[rows] for n, t in targets.items()})
             for name, g in task_gradients(part, model.trunk.parameters()).items():
@@ -236,13 +243,13 @@ def exact_cosines(tasks: FactorTasks, seed: int) -> dict[str, list[float]]:
     return found
 
 
-def new_script(trunk: torch.nn.Module, test: ClassImages) -> dict[str, list[float]]:
+def new_script(trunk: nn.Module, test: ClassImages) -> dict[str, list[float]]:
     """Probe a trunk on five characters of unseen scripts, on the episodes of every chapter."""
 
-    def probe(model: Network, x: torch.Tensor, y: torch.Tensor) -> Network:
+    def probe(model: Network, x: Tensor, y: Tensor) -> Network:
         return linear_probe(fix_statistics(model, x), x, y)
 
-    model = Network(trunk, torch.nn.Linear(WIDTH, 5))
+    model = Network(trunk, nn.Linear(WIDTH, 5))
     scores = {}
     for shots in (1, 5):
         tasks = ImageTasks(test, ways=5, shots=shots, queries=15)
@@ -251,18 +258,18 @@ def new_script(trunk: torch.nn.Module, test: ClassImages) -> dict[str, list[floa
     return scores
 
 
-def draw_results(draw: int, weights: dict[str, float]) -> dict[str, object]:
+def draw_results(draw: int, weights: dict[str, float]) -> dict[str, Any]:
     """Everything for one draw."""
     train, _, test = glyphs().split_groups()
     tasks = factor_tasks(train, generator=seeded(draw))
     shared, equal, angles = cosines(tasks, draw)
-    result: dict[str, object] = {"shared": equal, "cosines": angles}
+    result: dict[str, Any] = {"shared": equal, "cosines": angles}
     starts = {"all tasks": shared.trunk}
     result["exact cosines"] = exact_cosines(tasks, draw)
     result["alone"] = {}
     for name in FACTORS:
         model, scores = run(tasks, draw, (name,))
-        result["alone"][name] = scores[name]  # type: ignore[index]
+        result["alone"][name] = scores[name]
         starts[name] = model.trunk
     result["equal parameters"] = alone(tasks, draw, width=equal_width(tasks))
     result["equal cost"] = alone(tasks, draw, steps=STEPS // len(FACTORS))
@@ -283,15 +290,16 @@ def draw_results(draw: int, weights: dict[str, float]) -> dict[str, object]:
         }
         for name, balance in balances.items():
             result[f"{unit} {name}"] = run(tasks, draw, units=units, balance=balance)[1]
-    surgeries = {"pcgrad": partial(pcgrad, generator=seeded(draw)), "mgda": mgda}
+    surgeries: dict[str, Callable[[Tensor], Tensor]] = {
+        "pcgrad": partial(pcgrad, generator=seeded(draw)),
+        "mgda": mgda,
+    }
     result["tuned"] = run(tasks, draw, balance=by_weights(weights))[1]
     for name, combine in surgeries.items():
         result[name] = run(tasks, draw, balance=by_surgery(combine))[1]
-    classes = tasks.train[0].unflatten(0, (-1, 20))
-    labels = torch.arange(len(classes)).repeat_interleave(20)
-    start = Network(
-        tasks.network(generator=seeded(draw)).trunk, torch.nn.Linear(WIDTH, len(classes))
-    )
+    classes = len(tasks.train[0]) // 20
+    labels = torch.arange(classes).repeat_interleave(20)
+    start = Network(tasks.network(generator=seeded(draw)).trunk, nn.Linear(WIDTH, classes))
     named = pretrain(start, tasks.train[0], labels, steps=STEPS, generator=seeded(draw))
     starts["characters"] = named.features
     starts["untrained"] = tasks.network(generator=seeded(draw)).trunk
@@ -299,13 +307,13 @@ def draw_results(draw: int, weights: dict[str, float]) -> dict[str, object]:
     return result
 
 
-def new_ledger() -> dict[str, object]:
+def new_ledger() -> dict[str, Any]:
     train, _, _ = glyphs().split_groups()
     return how_made("python results/multi_task.py") | {
         "steps": STEPS,
         "width": WIDTH,
         "episodes": EPISODES,
-        "tuned weights": rounded(tuned_weights(train)),
+        "tuned weights": round_floats(tuned_weights(train)),
     }
 
 
@@ -313,7 +321,7 @@ def main() -> None:
     options = recipe_parser(__file__, __doc__, range(10)).parse_args()
     torch.set_num_threads(options.threads)
 
-    def measure(draw: int, ledger: Mapping[str, object]) -> dict[str, object]:
+    def measure(draw: int, ledger: Mapping[str, Any]) -> dict[str, Any]:
         return draw_results(draw, ledger["tuned weights"])
 
     fill_ledger(options.to, options.draws, new_ledger, measure)

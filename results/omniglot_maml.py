@@ -17,6 +17,7 @@ import os
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,6 +27,7 @@ from metalearn_lite.evaluation import Scores, evaluate
 from metalearn_lite.judging.ledger import how_made, write_ledger
 from metalearn_lite.maml import maml_loss, maml_predict
 from metalearn_lite.models import Network, conv4
+from metalearn_lite.models.query_statistics import Statistics
 from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import Episode, ImageTasks
 from metalearn_lite.training import meta_train
@@ -145,7 +147,7 @@ def train(name: str, run: Run, classes: ClassImages) -> Network:
 
     model = conv4(run.ways, generator=seeded(SEED))
     if run.start is not None:
-        model.load_state_dict(load_checkpoint(weights_of(run.learner)))
+        model.load_state_dict(load_checkpoint(weights_of(run.start)))
     if run.iterations == 0:
         return model
     meta_train(
@@ -165,8 +167,9 @@ def train(name: str, run: Run, classes: ClassImages) -> Network:
 
 def weights_of(name: str) -> Path:
     """Return where the weights of a run are; one without iterations has those of its start."""
-    if RUNS[name].iterations == 0:
-        return weights_of(RUNS[name].learner)
+    run = RUNS[name]
+    if run.start is not None and run.iterations == 0:
+        return weights_of(run.start)
     return HERE / "omniglot_maml" / f"{file_name(name)}.zip"
 
 
@@ -181,10 +184,10 @@ def score(model: Network, run: Run, classes: ClassImages) -> dict[str, dict[str,
     taken a second time, with as few queries as in the paper. Answers in company of a
     support set of many images are slow, and given for a fifth of the episodes.
     """
-    ways_to_score = [(queries, "queries") for queries in (run.shots, 15)]
-    ways_to_score += [(15, "support"), (15, "single")]
+    company: list[tuple[int, Statistics]] = [(run.shots, "queries")]
+    company += [(15, "queries"), (15, "support"), (15, "single")]
     scores = {}
-    for queries, statistics in ways_to_score:
+    for queries, statistics in company:
         for steps in (run.inner_steps, run.test_steps):
             slow = statistics == "support" and run.shots > 1
             seen = evaluate(
@@ -228,13 +231,13 @@ def main() -> None:
     write_atomically(PAGE, page(json.loads(LEDGER.read_text())["runs"]).encode())
 
 
-def page(runs: dict[str, dict[str, object]]) -> str:
+def page(runs: dict[str, dict[str, Any]]) -> str:
     """Write the page of the book that sets the scores beside the published ones."""
     rows, others = [], []
     for name in (n for n in RUNS if n in runs):
         run, scores = RUNS[name], runs[name]["scores"]
 
-        def cell(key: str, scores: dict = scores) -> str:
+        def cell(key: str, scores: dict[str, Any] = scores) -> str:
             return f"{scores[key]['percent']:.1f} ± {scores[key]['half_width']:.1f}"
 
         few, many = f"{run.shots} queries, queries", "15 queries, queries"
@@ -245,7 +248,7 @@ def page(runs: dict[str, dict[str, object]]) -> str:
             ways = (few, many, "15 queries, support", "15 queries, single")
             cells = " | ".join(cell(f"{way}, {steps} steps") for way in ways)
             others.append(f"| {name} | {steps} | {cells} |")
-    steps = [
+    lengths = [
         f"{RUNS[n].iterations:,} × {RUNS[n].tasks} for {n}"
         for n in RUNS
         if n in runs and RUNS[n].iterations
@@ -253,7 +256,7 @@ def page(runs: dict[str, dict[str, object]]) -> str:
     return TEXT.format(
         rows="\n".join(rows),
         others="\n".join(others),
-        steps="; ".join(steps),
+        steps="; ".join(lengths),
         episodes=EPISODES,
         fewer=EPISODES // 5,
     )

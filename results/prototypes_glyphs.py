@@ -17,11 +17,13 @@ within their intervals; for Proto-MAML the inner one, 0.1 of 0.01, 0.1 and 0.4.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor, nn
 
 from metalearn_lite.checkpoint import save_checkpoint
 from metalearn_lite.datasets import ClassImages, glyphs
@@ -50,24 +52,27 @@ EPISODES = 200
 DRAWS = range(3)
 WAYS_DRAWS = range(8)  # of prototypes_ways.json, the first from the ledger of all
 
+Learner = TypeVar("Learner", bound=nn.Module)
 
-def ridge_objective(learner: LearnedRidge, episode: Episode) -> torch.Tensor:
-    options = {"penalty": learner.penalty, "scale": learner.scale}
-    return ridge_loss(learner.network, episode, **options)
+
+def ridge_objective(learner: LearnedRidge, episode: Episode) -> Tensor:
+    return ridge_loss(learner.network, episode, penalty=learner.penalty, scale=learner.scale)
+
+
+def network(draw: int) -> Network:
+    return conv4(5, width=WIDTH, generator=seeded(draw))
 
 
 def train(
+    learner: Learner,
     classes: ClassImages,
     objective: Objective = prototype_loss,
     *,
     draw: int,
     ways: int = 20,
     shots: int = 1,
-    ridge: bool = False,
-) -> torch.nn.Module:
-    """Train one network; with a ridge head also its penalty and scale."""
-    model = conv4(5, width=WIDTH, generator=seeded(draw))
-    learner = LearnedRidge(model, penalty=PENALTY, scale=SCALE) if ridge else model
+) -> Learner:
+    """Train a network, or one with the penalty and scale of its ridge head, in place."""
     meta_train(
         learner,
         objective,
@@ -88,37 +93,40 @@ def score(model: Network, predict: Predict, classes: ClassImages, shots: int) ->
     return evaluate(model, predict, tasks, episodes=EPISODES, generator=seeded(2)).mean
 
 
-def score_all(model: Network, predict: Predict, classes: ClassImages) -> dict[str, float]:
+def score_all(
+    model: Network, predict: Callable[..., Tensor], classes: ClassImages
+) -> dict[str, float]:
     """Score with one and five examples, and with one inductively."""
     found = {str(shots): score(model, predict, classes, shots) for shots in (1, 5)}
     return found | {"support": score(model, partial(predict, statistics="support"), classes, 1)}
 
 
-def draw_results(draw: int, weights: Path | None = None) -> dict[str, object]:
+def draw_results(draw: int, weights: Path | None = None) -> dict[str, Any]:
     """Everything for one draw; keep the networks in the folder ``weights``."""
     classes, _, test = glyphs().split_groups()
 
-    def keep(learner: torch.nn.Module, name: str) -> None:
+    def keep(learner: nn.Module, name: str) -> None:
         if weights is not None:
             path = weights / f"{name.replace(' ', '_')}.zip"
             save_checkpoint(path, learner.state_dict(), metadata={"network": name})
 
-    result: dict[str, object] = {"prototypes": {}}
+    result: dict[str, Any] = {"prototypes": {}}
     for ways in WAYS:
-        model = train(classes, draw=draw, ways=ways)
+        model = train(network(draw), classes, draw=draw, ways=ways)
         keep(model, f"prototypes {ways} ways")
         result["prototypes"][f"{ways} ways"] = score_all(model, prototype_predict, test)
-    learner = train(classes, ridge_objective, draw=draw, ridge=True)
+    learner = LearnedRidge(network(draw), penalty=PENALTY, scale=SCALE)
+    train(learner, classes, ridge_objective, draw=draw)
     keep(learner, "ridge")
     predict = partial(ridge_predict, penalty=learner.penalty.item())
     result["ridge"] = score_all(learner.network, predict, test)
     result["ridge"] |= {"penalty": learner.penalty.item(), "scale": learner.scale.item()}
 
-    model = train(classes, draw=draw, shots=5)
+    model = train(network(draw), classes, draw=draw, shots=5)
     keep(model, "prototypes 5 shots")
     result["5 shots"] = {"prototypes": score(model, prototype_predict, test, 5)}
-    steps = {"inner_lr": INNER_LR, "inner_steps": 1}
-    model = train(classes, partial(proto_maml_loss, **steps), draw=draw, shots=5)
+    one_step = partial(proto_maml_loss, inner_lr=INNER_LR, inner_steps=1)
+    model = train(network(draw), classes, one_step, draw=draw, shots=5)
     keep(model, "Proto-MAML 5 shots")
     result["5 shots"]["Proto-MAML"] = {
         str(k): score(model, partial(proto_maml_predict, inner_lr=INNER_LR, inner_steps=k), test, 5)
@@ -127,19 +135,19 @@ def draw_results(draw: int, weights: Path | None = None) -> dict[str, object]:
     return result
 
 
-def ways_results(draw: int, known: Mapping[str, object]) -> dict[str, object]:
+def ways_results(draw: int, known: Mapping[str, Any]) -> dict[str, Any]:
     """Prototypes by ways in training; from the ledger of all methods if the draw is there."""
     if str(draw) in known:
         return {"prototypes": known[str(draw)]["prototypes"]}
     classes, _, test = glyphs().split_groups()
     found = {}
     for ways in WAYS:
-        model = train(classes, draw=draw, ways=ways)
+        model = train(network(draw), classes, draw=draw, ways=ways)
         found[f"{ways} ways"] = score_all(model, prototype_predict, test)
     return {"prototypes": found}
 
 
-def new_ledger() -> dict[str, object]:
+def new_ledger() -> dict[str, Any]:
     settings = {
         "classes": CLASSES,
         "queries": QUERIES,
@@ -159,10 +167,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
-    def measure(draw: int, _: object) -> dict[str, object]:
+    def measure(draw: int, _: object) -> dict[str, Any]:
         return draw_results(draw, options.to.with_suffix("") if draw == 0 else None)
 
-    def measure_ways(draw: int, _: object) -> dict[str, object]:
+    def measure_ways(draw: int, _: object) -> dict[str, Any]:
         return ways_results(draw, json.loads(options.to.read_text())["draws"])
 
     fill_ledger(options.to, options.draws, new_ledger, measure)

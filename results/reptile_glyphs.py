@@ -13,6 +13,7 @@ iterations: for SGD 0.4 of 0.1, 0.4 and 1, for Adam 0.01 of 0.002, 0.005 and 0.0
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,7 +29,13 @@ from metalearn_lite.training import meta_train
 
 HERE = Path(__file__).resolve().parent
 WAYS, QUERIES, BATCH, WIDTH = 5, 5, 4, 32
-BASE = {"optimizer": "sgd", "inner_lr": 0.4, "inner_steps": 5, "minibatch": 10, "meta_lr": 1.0}
+BASE: dict[str, Any] = {
+    "optimizer": "sgd",
+    "inner_lr": 0.4,
+    "inner_steps": 5,
+    "minibatch": 10,
+    "meta_lr": 1.0,
+}
 ADAM = {"inner_lr": 0.01}
 SHORT = 200  # iterations that a chapter can afford
 LONG = {1: 2000, 5: 800}  # by shots
@@ -40,7 +47,7 @@ TEST_STEPS = {1: 5, 5: 10}
 ALL_IMAGES = "all images in each step"
 
 # What differs from BASE in a short run.
-VARIANTS: dict[str, dict[str, object]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "5 steps": {},
     "1 step": {"inner_steps": 1},
     "2 steps": {"inner_steps": 2},
@@ -53,8 +60,8 @@ VARIANTS: dict[str, dict[str, object]] = {
 
 
 def train(
-    classes: ClassImages, draw: int, shots: int, iterations: int, **changes: object
-) -> tuple[Network, dict[str, object]]:
+    classes: ClassImages, draw: int, shots: int, iterations: int, **changes: Any
+) -> tuple[Network, dict[str, Any]]:
     """Train one network; return it with the settings of its inner loop."""
     settings = BASE | changes
     model = conv4(WAYS, width=WIDTH, generator=seeded(draw))
@@ -81,7 +88,7 @@ def train(
 
 
 def score(
-    model: Network, settings: dict[str, object], test: ClassImages, *, shots: int, **changes: object
+    model: Network, settings: dict[str, Any], test: ClassImages, *, shots: int, **changes: Any
 ) -> float:
     """Score on the episodes that all share."""
     options = {**settings, "inner_steps": TEST_STEPS[shots], "generator": seeded(4), **changes}
@@ -90,10 +97,10 @@ def score(
     return evaluate(model, predict, tasks, episodes=EPISODES, generator=seeded(2)).mean
 
 
-def draw_results(draw: int, weights: Path | None = None) -> dict[str, object]:
+def draw_results(draw: int, weights: Path | None = None) -> dict[str, Any]:
     """Everything for one draw; keep the networks in the folder ``weights``."""
     classes, _, test = glyphs().split_groups()
-    result: dict[str, object] = {"short": {}}
+    result: dict[str, Any] = {"short": {}}
 
     def keep(model: Network, name: str) -> None:
         if weights is not None:
@@ -115,7 +122,7 @@ def draw_results(draw: int, weights: Path | None = None) -> dict[str, object]:
     return result
 
 
-def new_ledger() -> dict[str, object]:
+def new_ledger() -> dict[str, Any]:
     settings = {
         "ways": WAYS,
         "queries": QUERIES,
@@ -135,7 +142,7 @@ def main() -> None:
     options = recipe_parser(__file__, __doc__, DRAWS).parse_args()
     torch.set_num_threads(options.threads)
 
-    def measure(draw: int, _: object) -> dict[str, object]:
+    def measure(draw: int, _: object) -> dict[str, Any]:
         return draw_results(draw, options.to.with_suffix("") if draw == 0 else None)
 
     fill_ledger(options.to, options.draws, new_ledger, measure)

@@ -1,5 +1,6 @@
 import copy
 import math
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -16,6 +17,30 @@ def tasks(generator):
 
 def forward(model, episode):
     return model(episode.query_x)
+
+
+def zeros(model, episode):
+    return torch.zeros(len(episode.query_x), 5)
+
+
+PARTS = ("support_x", "support_y", "query_x", "query_y")
+
+
+class Listed:
+    """Gives the episodes of a list, one after the other."""
+
+    def __init__(self, *episodes):
+        self.episodes = iter(episodes)
+
+    def sample(self, generator, batch=None):
+        return next(self.episodes)
+
+
+def digest(*episodes):
+    count = len(episodes)
+    return evaluate(
+        None, zeros, Listed(*episodes), episodes=count, generator=torch.Generator()
+    ).digest
 
 
 def test_a_constant_guess_scores_chance_exactly(tasks, generator):
@@ -98,6 +123,94 @@ def test_scores_of_different_episodes_cannot_be_paired(tasks):
         paired_difference(score(0), score(0, episodes=3))
 
 
+def test_a_predict_that_draws_from_the_generator_of_the_episodes_is_found_out(tasks):
+    """The first episode is the same for both, and only the later ones differ."""
+    shared = torch.Generator().manual_seed(0)
+    seen = {"honest": [], "drawing": []}
+
+    def honest(model, episode):
+        seen["honest"].append(episode.query_x)
+        return torch.zeros(15, 5)
+
+    def drawing(model, episode):
+        seen["drawing"].append(episode.query_x)
+        return torch.rand(15, 5, generator=shared)
+
+    own = torch.Generator().manual_seed(0)
+    one = evaluate(None, honest, tasks, episodes=5, generator=own)
+    two = evaluate(None, drawing, tasks, episodes=5, generator=shared)
+    same = [torch.equal(a, b) for a, b in zip(seen["honest"], seen["drawing"], strict=True)]
+    assert same == [True, False, False, False, False]
+    with pytest.raises(ValueError, match="different episodes: evaluate both with the same tasks"):
+        paired_difference(one, two)
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_a_digest_is_of_every_number_of_every_episode(part, position, tasks, generator):
+    episodes = [tasks.sample(generator) for _ in range(3)]
+    changed = getattr(episodes[position], part).clone()
+    changed.view(-1)[-1] = 1 - changed.view(-1)[-1]
+    other = list(episodes)
+    other[position] = replace(episodes[position], **{part: changed})
+    assert digest(*episodes) != digest(*other)
+
+
+def test_equal_episodes_have_equal_digests(tasks, generator):
+    one, two = tasks.sample(generator), tasks.sample(generator)
+    again = Episode(*(getattr(one, name).clone() for name in PARTS))
+    columns = one.support_x.transpose(-1, -2).contiguous().transpose(-1, -2)  # in other memory
+    assert not columns.is_contiguous()
+    moved = replace(one, support_x=columns.requires_grad_())
+    assert digest(one, two) == digest(again, two) == digest(moved, two) != ""
+    assert digest(one, two) != digest(two, one)  # pairs go by position
+    assert digest(one) != digest(one, one)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.uint8])
+def test_inputs_of_every_type_have_a_digest(dtype, tasks, generator):
+    episode = tasks.sample(generator)
+    low = replace(
+        episode,
+        support_x=(9 * episode.support_x).to(dtype),
+        query_x=(9 * episode.query_x).to(dtype),
+    )
+    changed = low.query_x.clone()
+    changed[-1, -1, -1, -1] += 1
+    assert digest(low) == digest(low) != digest(replace(low, query_x=changed))
+
+
+def test_methods_in_bfloat16_can_be_paired(tasks):
+    class Half:
+        def sample(self, generator, batch=None):
+            e = tasks.sample(generator)
+            return Episode(e.support_x.bfloat16(), e.support_y, e.query_x.bfloat16(), e.query_y)
+
+    model = conv4(5, width=8, norm="none").bfloat16()
+    one, two = (
+        evaluate(model, forward, Half(), episodes=3, generator=torch.Generator().manual_seed(1))
+        for _ in range(2)
+    )
+    assert paired_difference(one, two).mean == 0
+
+
+def test_values_of_which_no_episodes_are_known_can_be_paired(tasks, generator):
+    scores = evaluate(None, zeros, tasks, episodes=3, generator=generator)
+    assert paired_difference(scores, Scores.of([0.1, 0.2, 0.3])).mean == pytest.approx(0)
+    assert paired_difference(Scores.of([0.1, 0.2, 0.3]), scores).mean == pytest.approx(0)
+
+
+def test_a_difference_belongs_to_the_episodes_of_its_parts(tasks):
+    def score(seed):
+        generator = torch.Generator().manual_seed(seed)
+        return evaluate(None, zeros, tasks, episodes=3, generator=generator)
+
+    difference = paired_difference(score(0), score(0))
+    paired_difference(difference, score(0))
+    with pytest.raises(ValueError, match="different episodes"):
+        paired_difference(difference, score(1))
+
+
 def test_a_predict_that_trains_the_model_itself_is_caught(tasks, generator):
     def leaky(model, episode):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -149,6 +262,59 @@ def test_regression_outputs_without_their_last_dimension_are_errors(generator):
         )
 
 
+def test_an_error_names_the_episode_in_which_it_happened(tasks, generator):
+    model, calls = torch.nn.Linear(1, 1), []
+
+    def late(change):
+        def predict(model, episode):
+            calls.append(0)
+            return change(torch.zeros(15, 5)) if len(calls) == 3 else torch.zeros(15, 5)
+
+        calls.clear()
+        return predict
+
+    def train(outputs):
+        with torch.no_grad():
+            model.bias.add_(1)
+        return outputs
+
+    for change, message in {
+        lambda outputs: outputs[:2]: r"shape \(2, 5\) in episode 2",
+        lambda outputs: outputs / 0: "not finite in episode 2",
+        train: "predict changed bias of the model in episode 2",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            evaluate(model, late(change), tasks, episodes=4, generator=generator)
+
+
+def test_values_are_plain_numbers_in_double_precision():
+    values = torch.tensor([0.1, 0.3], requires_grad=True)
+    scores = Scores.of(values)
+    assert scores.values.dtype == torch.float64 and not scores.values.requires_grad
+    assert isinstance(scores.mean, float) and scores.mean == pytest.approx(0.2)
+    with pytest.raises(ValueError, match=r"shape \(2, 1\): expected one number per episode"):
+        Scores.of(values.unsqueeze(1))
+
+
+def test_outputs_with_a_gradient_and_metrics_that_are_floats_are_scored(generator):
+    scores = evaluate(
+        mlp(generator=generator),
+        forward,
+        SineTasks(5, 20),
+        episodes=2,
+        generator=generator,
+        metric=lambda outputs, targets: float(outputs.requires_grad),
+    )
+    assert scores.values.tolist() == [0, 0]
+
+
+def test_a_bar_is_shown_if_it_is_asked_for(tasks, generator, capsys):
+    evaluate(None, zeros, tasks, episodes=2, generator=generator)
+    assert capsys.readouterr().err == ""
+    evaluate(None, zeros, tasks, episodes=2, generator=generator, progress=True)
+    assert "0/2" in capsys.readouterr().err
+
+
 def test_no_episodes_and_no_values_are_errors(tasks, generator):
     with pytest.raises(ValueError, match="episodes is 0"):
         evaluate(None, forward, tasks, episodes=0, generator=generator)
@@ -164,7 +330,22 @@ def test_accuracy_looks_along_the_ways_not_the_images():
     assert (logits.argmax(dim=0) == labels).double().mean() < 1
 
 
-def test_a_metric_of_ones_own_is_used(generator):
+def test_a_metric_of_ones_own_is_used_and_gets_the_targets(generator):
+    for shape in ((5, 1), (3,)):  # whatever it is for
+        scores = evaluate(
+            None,
+            lambda _, e, shape=shape: torch.zeros(shape),
+            SineTasks(1, 5),
+            episodes=2,
+            generator=generator,
+            metric=lambda outputs, targets, shape=shape: float(
+                outputs.shape == shape and targets.shape == (5, 1)
+            ),
+        )
+        assert scores.mean == 1
+
+
+def test_a_metric_of_ones_own_replaces_the_usual_one(generator):
     scores = evaluate(
         None,
         lambda _, e: torch.zeros_like(e.query_y),
@@ -174,6 +355,53 @@ def test_a_metric_of_ones_own_is_used(generator):
         metric=lambda outputs, targets: torch.tensor(7.0),
     )
     assert scores.mean == 7
+
+
+@dataclass
+class Arm:
+    """A task of control: no labels, but a reward for what is chosen."""
+
+    name: str
+    rewards: dict[str, list[float] | torch.Tensor]
+
+
+def choose(model, arm):
+    return torch.tensor([1.0])
+
+
+def reward(outputs, arm):
+    return arm.rewards["known"][int(outputs)]
+
+
+def score_arms(*arms, metric=reward):
+    generator = torch.Generator()
+    return evaluate(
+        None, choose, Listed(*arms), episodes=len(arms), generator=generator, metric=metric
+    )
+
+
+def test_a_task_of_another_kind_is_scored_by_a_metric_that_gets_the_task():
+    arms = [Arm(name, {"known": [0.0, value]}) for name, value in (("a", 1.0), ("b", 3.0))]
+    assert score_arms(*arms).values.tolist() == [1, 3]
+    with pytest.raises(ValueError, match="the task is a Arm: expected an Episode, or a metric"):
+        score_arms(*arms, metric=None)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Arm("b", {"known": [0.0, 1.0], "hidden": torch.tensor([1.0, 2.0])}),
+        Arm("a", {"known": [0.0, 2.0], "hidden": torch.tensor([1.0, 2.0])}),
+        Arm("a", {"known": [0.0, 1.0], "hidden": torch.tensor([1.0, 3.0])}),
+        Arm("a", {"known": [0.0, 1.0], "secret": torch.tensor([1.0, 2.0])}),
+    ],
+)
+def test_a_digest_is_of_all_that_a_task_holds(other):
+    arm = Arm("a", {"known": [0.0, 1.0], "hidden": torch.tensor([1.0, 2.0])})
+    assert score_arms(arm).digest == score_arms(copy.deepcopy(arm)).digest
+    assert score_arms(arm).digest != score_arms(other).digest
+    with pytest.raises(ValueError, match="different episodes"):
+        paired_difference(score_arms(arm), score_arms(other))
 
 
 def test_an_untouched_episode_type_is_enough_for_predict(generator):

@@ -17,18 +17,6 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"
 
-# Kernels are spoken to through files where the system can: that works with every network
-# interface off, the loopback too, and no other user can listen. The files lie in the working
-# folder, so it must be the one that the kernels run in.
-JUPYTER_BOOK = """
-import os
-from jupyter_client.connect import ConnectionFileMixin
-if os.name == "posix":
-    ConnectionFileMixin.transport.default_value = "ipc"  # before the classes built on it
-from jupyter_book.cli.main import main
-main()
-"""
-
 
 def fingerprint() -> str:
     digest = hashlib.sha256(sys.version.encode())
@@ -84,8 +72,8 @@ def main() -> int:
     subprocess.run([sys.executable, *tool, *sorted(chapters.glob("*.ipynb"))], cwd=chapters)
     # -W: warnings are errors; -n: so are references to what does not exist
     options = ["build", str(ROOT), "-W", "-n", "--keep-going", "--config", str(configuration())]
-    command = [sys.executable, "-c", JUPYTER_BOOK, *options]
-    status = subprocess.run(command, cwd=chapters).returncode
+    command = [sys.executable, str(ROOT / "tools" / "jupyter_book_offline.py"), *options]
+    status = subprocess.run(command, cwd=chapters).returncode  # where the kernels run
     if status or not (BUILD / "html" / "index.html").exists():
         # Sphinx warns of a page only when it reads it: it must read it again next time
         forget(BUILD / ".doctrees")

@@ -22,14 +22,15 @@ import sysconfig
 import venv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 TARGET = Path.home() / "learning-from-few-examples"
 SUMS = "SHA256SUMS"
 PARTS = ("course", "book", "slides", "assignments")  # copied, so that they can be written to
 # what systems put on a stick by themselves
-JUNK = (".DS_Store", ".Spotlight-V100", ".Trashes", ".fseventsd", "lost+found")
-JUNK += ("$RECYCLE.BIN", "System Volume Information", "Thumbs.db", "desktop.ini", "__pycache__")
+JUNK = {".DS_Store", ".Spotlight-V100", ".Trashes", ".fseventsd", "lost+found", "$RECYCLE.BIN"}
+JUNK |= {"System Volume Information", "Thumbs.db", "desktop.ini", "__pycache__"}
 FIRST_STEP = """
 import torch
 from metalearn_lite.tasks import SineTasks
@@ -92,7 +93,9 @@ def listed(bundle: Path) -> dict[str, str]:
         ) from error
 
 
-def faults(bundle: Path, concerns: Callable[[str], bool] = lambda name: True) -> list[tuple]:
+def faults(
+    bundle: Path, concerns: Callable[[str], bool] = lambda name: True
+) -> list[tuple[str, str]]:
     """Compare the bundle with its SHA256SUMS, and return pairs of fault and name."""
     sums, there = listed(bundle), names(bundle)
     found = [("extra", name) for name in there - set(sums) if concerns(name)]
@@ -122,8 +125,9 @@ def verify(bundle: Path) -> None:
         )
 
 
-def manifest(wheels: Path) -> dict:
-    return json.loads((wheels / "manifest.json").read_text(encoding="utf-8"))
+def manifest(wheels: Path) -> dict[str, Any]:
+    stored: dict[str, Any] = json.loads((wheels / "manifest.json").read_text(encoding="utf-8"))
+    return stored
 
 
 def kinds(bundle: Path) -> dict[str, Path]:

@@ -10,37 +10,33 @@ side by side take less time than one after the other. A chapter that fails is le
 cache: the build then meets it again, and says what is wrong.
 """
 
-import asyncio
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import chapter_kernel
 import nbformat
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.cache.main import JupyterCacheBase
-from jupyter_cache.executors.utils import ExecutionResult, single_nb_execution
-from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import CellControlSignal, DeadKernelError
 from nbformat import NotebookNode
 
 AT_ONCE, TIMEOUT = 2, 240  # seconds a cell
 
 
-def execute(path: Path) -> ExecutionResult:
-    """Run one chapter in its folder, with a kernel that is spoken to through files."""
+def execute(path: Path) -> tuple[NotebookNode, float | None]:
+    """Run one chapter in its folder; return it with the seconds it took, None if it failed."""
     notebook = nbformat.read(path, as_version=4)
-    with tempfile.TemporaryDirectory() as files:
-        private = {"transport": "ipc", "ip": f"{files}/kernel"} if os.name == "posix" else {}
-        kernel = AsyncKernelManager(kernel_name=notebook.metadata.kernelspec.name, **private)
-        try:
-            return single_nb_execution(
-                notebook, cwd=str(path.parent), timeout=TIMEOUT, allow_errors=False, km=kernel
-            )
-        finally:
-            asyncio.run(kernel.shutdown_kernel(now=True))
+    try:
+        seconds = chapter_kernel.execute(
+            notebook, path.parent, timeout=TIMEOUT, store_widget_state=True
+        )
+    except (CellControlSignal, DeadKernelError):  # a cell raised, took too long, or took all memory
+        return notebook, None
+    return notebook, seconds
 
 
 def store(cache: JupyterCacheBase, path: Path, notebook: NotebookNode, seconds: float) -> None:
@@ -72,10 +68,10 @@ def main(folder: str, kept: str, *chapters: str) -> None:
     take(cache, Path(kept), paths)
     todo = list(missing(cache, paths))
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for path, result in zip(todo, pool.map(execute, todo), strict=True):
-            print(f"{path.name}: {'failed' if result.err else f'{result.time:.0f} s'}", flush=True)
-            if result.err is None:
-                store(cache, path, result.nb, result.time)
+        for path, (notebook, seconds) in zip(todo, pool.map(execute, todo), strict=True):
+            print(f"{path.name}: {'failed' if seconds is None else f'{seconds:.0f} s'}", flush=True)
+            if seconds is not None:
+                store(cache, path, notebook, seconds)
 
 
 if __name__ == "__main__":

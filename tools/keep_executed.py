@@ -17,7 +17,7 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.client import CellExecutionComplete
+from nbclient.exceptions import CellExecutionComplete
 from nbval.plugin import IPyNbFile
 
 

@@ -1,25 +1,30 @@
 """Execute chapters from top to bottom in place, and write their run times where they stand.
 
-    python tools/run_chapters.py [chapters/NAME.ipynb ...]
+    python tools/run_chapters.py [--keep-times] [--jobs N] [chapters/NAME.ipynb ...]
 
 Each is run in a new kernel. The time it took, rounded up to five seconds, and its peak
-memory go into the chapter's "Before you start" and into the table of README.md. Run it on
-an idle machine.
+memory go into the chapter's "Before you start" and into the table of README.md, so run it on
+an idle machine. With --keep-times nothing is written there, and nothing either with --jobs,
+which runs N at a time with one thread each.
 """
 
+import argparse
 import math
+import os
 import re
-import sys
 import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Self
 
+import chapter_kernel
 import nbformat
 import psutil
-from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[1]
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+TIMEOUT = 180  # seconds a cell
 
 
 class MemoryWatch(threading.Thread):
@@ -28,6 +33,13 @@ class MemoryWatch(threading.Thread):
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.peak, self.done = 0, threading.Event()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.done.set()
 
     def run(self) -> None:
         while not self.done.wait(0.2):
@@ -40,31 +52,21 @@ class MemoryWatch(threading.Thread):
             self.peak = max(self.peak, total)
 
 
-def execute(path: Path) -> tuple[float, float]:
-    """Run one chapter; return seconds and gigabytes."""
+def execute(path: Path, *, keep_times: bool) -> tuple[float, float]:
+    """Run one chapter; return seconds, and gigabytes of all that run now."""
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL})
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-    client = NotebookClient(
-        notebook,
-        timeout=180,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(path.parent)}},
-        record_timing=False,
-        store_widget_state=False,
-    )
-    watch = MemoryWatch()
-    watch.start()
-    start = time.monotonic()
-    client.execute()
-    seconds = time.monotonic() - start
-    watch.done.set()
+    with MemoryWatch() as watch:
+        seconds = chapter_kernel.execute(
+            notebook, path.parent, timeout=TIMEOUT, store_widget_state=False
+        )
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL})
     drop_passing_outputs(notebook)
     nbformat.validate(notebook)
     for cell in notebook.cells:
-        if cell.cell_type == "markdown":
+        if cell.cell_type == "markdown" and not keep_times:
             cell.source = write_time(cell.source, seconds)
     nbformat.write(notebook, path)
     return seconds, watch.peak / 2**30
@@ -98,13 +100,34 @@ def write_readme(path: Path, seconds: float, gigabytes: float) -> None:
     readme.write_text(text, encoding="utf-8")
 
 
-def main(arguments: list[str]) -> None:
-    paths = [Path(a).resolve() for a in arguments] or sorted((ROOT / "chapters").glob("*.ipynb"))
-    for path in paths:
-        seconds, gigabytes = execute(path)
-        write_readme(path, seconds, gigabytes)
-        print(f"{path.name}: {seconds:.0f} s, {gigabytes:.1f} GB")
+def run_all(paths: list[Path], *, keep_times: bool, jobs: int) -> None:
+    if jobs > 1:
+        os.environ["OMP_NUM_THREADS"] = "1"  # of the kernels
+    run = partial(execute, keep_times=keep_times)
+    with ThreadPoolExecutor(jobs) as pool:  # which begins with the next before the last is seen
+        runs = map(run, paths) if jobs == 1 else pool.map(run, paths)
+        for path, (seconds, gigabytes) in zip(paths, runs, strict=True):
+            if not keep_times:
+                write_readme(path, seconds, gigabytes)
+            memory = f", {gigabytes:.1f} GB" if jobs == 1 else ""
+            print(f"{path.name}: {seconds:.0f} s{memory}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("chapters", nargs="*", type=Path, help="default: all")
+    parser.add_argument("--keep-times", action="store_true", help="write no run times")
+    parser.add_argument("--jobs", type=int, default=1, help="chapters at a time; no run times")
+    options = parser.parse_args()
+    if options.jobs < 1:
+        parser.error(f"--jobs is {options.jobs}: expected 1 or more")
+    paths = [path.resolve() for path in options.chapters]
+    run_all(
+        paths or sorted((ROOT / "chapters").glob("*.ipynb")),
+        keep_times=options.keep_times or options.jobs > 1,
+        jobs=options.jobs,
+    )
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

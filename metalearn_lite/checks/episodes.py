@@ -4,11 +4,14 @@ A sampler cannot be judged by one episode that looks right. The audit draws many
 image by its content; images that carry their own name, ``marked_images``, make it exact.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
+from scipy.stats import binom
 from torch import Tensor
 
 from metalearn_lite.checks.image_names import class_of, image_keys, image_names
@@ -25,10 +28,11 @@ CURES = {
     "class twice": "expected different classes; draw them without replacement",
     "mixed class": "expected one class a label; number the classes by place, not by image",
     "fixed labels": "expected labels in random order; permute the classes of each task",
+    "same examples": "expected examples drawn for each class; draw anew for each, not once a task",
     "stuck": "expected new episodes; take all randomness from the generator",
     "not repeatable": "expected the same episode for the same seed; use the generator alone",
 }
-BY_CLASS = ("class twice", "mixed class", "fixed labels")
+BY_CLASS = ("class twice", "mixed class", "fixed labels", "same examples")
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,8 @@ def audit_episodes(
         queries: query images of each class.
         generator: draws the episodes.
         images: what the sampler draws from, ``(classes, examples, ...)``, all different. With it
-            the class of each image is known; without, the faults of ``BY_CLASS`` are not looked
-            for. ``marked_images`` serves if the sampler takes any images.
+            class and number of each image are known; without, the faults of ``BY_CLASS`` are not
+            looked for. ``marked_images`` serves if the sampler takes any images.
         episodes: how many to draw.
         batch: tasks drawn at once.
         strict: raise if there is a fault.
@@ -92,11 +96,10 @@ def audit_episodes(
         ValueError: if a fault was found, with what was got, what is expected and how to mend it;
             or if an image of an episode is not among ``images``.
     """
-    names = None if images is None else image_names(images)
+    known = None if images is None else _Known(image_names(images), (ways, shots, queries))
     state = generator.get_state()
     found: Counter[str] = Counter()
     examples: dict[str, str] = {}
-    labels = _LabelOrder(ways)
     first: Episode | None = None
     repeats = count = 0
     while count < episodes:
@@ -104,14 +107,15 @@ def audit_episodes(
             count += 1
             repeats += first is not None and _same(first, episode)
             first = first or episode
-            for fault, got in _faults(episode, (ways, shots, queries), names, labels):
+            for fault, got in _faults(episode, (ways, shots, queries), known):
                 found[fault] += 1
                 examples.setdefault(fault, f"episode {count - 1}: {got}")
-    late = _late_faults(tasks, first, state, batch, repeats, count) | labels.faults()
+    late = _late_faults(tasks, first, state, batch, repeats, count)
+    late |= {} if known is None else known.faults()
     shares = {fault: found[fault] / count for fault in CURES if found[fault]}
     audit = Audit(
         count,
-        tuple(name for name in CURES if names is not None or name not in BY_CLASS),
+        tuple(name for name in CURES if known is not None or name not in BY_CLASS),
         shares | dict.fromkeys(late, 1.0),
         examples | late,
     )
@@ -121,10 +125,7 @@ def audit_episodes(
 
 
 def _faults(
-    episode: Episode,
-    sizes: tuple[int, int, int],
-    names: Mapping[bytes, tuple[int, int]] | None,
-    labels: "_LabelOrder",
+    episode: Episode, sizes: tuple[int, int, int], known: "_Known | None"
 ) -> Iterator[tuple[str, str]]:
     ways, shots, queries = sizes
     tensors = (episode.support_x, episode.support_y, episode.query_x, episode.query_y)
@@ -142,9 +143,8 @@ def _faults(
             yield "counts", f"{len(support)} and {len(query)} points"
         return
     yield from _label_faults(episode, ways, (shots, queries))
-    if names is not None:
-        y = torch.cat([episode.support_y, episode.query_y]).tolist()
-        yield from labels.add([class_of(key, names) for key in support + query], y)
+    if known is not None:
+        yield from known.add(support, query, episode)
 
 
 def _label_faults(
@@ -162,6 +162,60 @@ def _label_faults(
             yield "empty class", f"no support image of class {empty}"
         if sorted(counts.values()) != [each] * ways:
             yield "counts", f"{part} images by label {dict(sorted(counts.items()))}"
+
+
+class _Known:
+    """What is known over all episodes where each image is known by class and number."""
+
+    def __init__(self, names: Mapping[bytes, tuple[int, int]], sizes: tuple[int, int, int]) -> None:
+        self.names, self.labels = names, _LabelOrder(sizes[0])
+        self.numbers = _ExampleNumbers(*sizes[1:])
+
+    def add(
+        self, support: list[bytes], query: list[bytes], episode: Episode
+    ) -> Iterator[tuple[str, str]]:
+        y = episode.support_y.tolist(), episode.query_y.tolist()
+        yield from self.labels.add([class_of(k, self.names) for k in support + query], y[0] + y[1])
+        self.numbers.add(self._by_label(support, y[0]), self._by_label(query, y[1]))
+
+    def _by_label(self, keys: list[bytes], y: list[int]) -> dict[int, set[int]]:
+        numbers: dict[int, set[int]] = {}
+        for key, label in zip(keys, y, strict=True):
+            numbers.setdefault(label, set()).add(self.names[key][1])
+        return numbers
+
+    def faults(self) -> dict[str, str]:
+        return self.labels.faults() | self.numbers.faults()
+
+
+class _ExampleNumbers:
+    """How often two classes of a task learn from images of the same numbers."""
+
+    def __init__(self, shots: int, queries: int) -> None:
+        self.shots, self.queries, self.pairs, self.same = shots, queries, 0, 0
+
+    def add(self, support: Mapping[int, set[int]], query: Mapping[int, set[int]]) -> None:
+        whole = [  # classes as they should be; others may agree more often by chance
+            support[y]
+            for y in sorted(support)
+            if len(support[y]) == self.shots
+            and len(support[y] | query.get(y, set())) == self.shots + self.queries
+        ]
+        for one, other in pairwise(whole):
+            self.pairs, self.same = self.pairs + 1, self.same + (one == other)
+
+    def faults(self) -> dict[str, str]:
+        """So many agree by chance less than once in a million audits.
+
+        A class has at least ``shots + queries`` images, so two agree by chance at most as often as
+        two draws of ``shots`` out of these. Whether each class agrees with the next is then like
+        tosses of one coin, one after the other.
+        """
+        chance = 1 / math.comb(self.shots + self.queries, self.shots)
+        if binom.sf(self.same - 1, self.pairs, chance) > 1e-6:
+            return {}
+        got = f"two classes learn from the same numbers in {100 * self.same / self.pairs:.0f} %"
+        return {"same examples": f"{got} of the cases, by chance in {100 * chance:.2g} % or less"}
 
 
 class _LabelOrder:

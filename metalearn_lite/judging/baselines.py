@@ -3,12 +3,16 @@
 A method that learns from many tasks must be better than these on the same episodes.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from metalearn_lite.arguments import check_counts
-from metalearn_lite.losses import default_loss
+from metalearn_lite.maml import maml_predict
+from metalearn_lite.models.functional import call
+from metalearn_lite.models.networks import Network
+from metalearn_lite.models.query_statistics import Answer, answer_each_task
 from metalearn_lite.tasks import Episode, check_single
 
 
@@ -17,33 +21,42 @@ def nearest_pixel(model: object, episode: Episode) -> Tensor:
 
     Args:
         model: not used; the argument is there because every ``predict`` has it.
-        episode: a single classification episode.
+        episode: one classification task or T of them.
 
     Returns:
-        ``(m, ways)``: for each class minus the smallest Euclidean distance to one of its
-        support images, so that the largest entry marks the nearest.
+        ``(m, ways)``, or ``(T, m, ways)``: for each class minus the smallest Euclidean distance
+        to one of its support images, so that the largest entry marks the nearest.
 
     Raises:
         ValueError: if a class has no support image.
     """
-    check_single(episode)
-    return nearest_class(
-        episode.support_x.flatten(1), episode.support_y, episode.query_x.flatten(1)
-    )
+    return answer_each_task(model, episode, partial(nearest_pixel_learn, model))
 
 
-def nearest_feature(model: nn.Module, episode: Episode) -> Tensor:
+def nearest_pixel_learn(model: object, task: Episode) -> Answer:
+    """Remember the support images of one task; return what compares inputs with them."""
+    check_single(task)
+    x, y = task.support_x.flatten(1), task.support_y
+    return lambda queries: nearest_class(x, y, queries.flatten(1))
+
+
+def nearest_feature(model: Network, episode: Episode) -> Tensor:
     """Like ``nearest_pixel``, by distance between the outputs of ``model.features``.
 
     Support and query pass through the network together, so with batch normalisation
     the prediction is transductive.
     """
-    check_single(episode)
-    n = len(episode.support_x)
-    with torch.no_grad():
-        x = torch.cat([episode.support_x, episode.query_x])
-        features: Tensor = model.features(x)  # type: ignore[operator]
-    return nearest_class(features[:n], episode.support_y, features[n:])
+
+    def learn(task: Episode) -> Answer:
+        n = len(task.support_x)
+
+        def outputs(x: Tensor) -> Tensor:
+            features = call(model.features, {}, torch.cat([task.support_x, x]))
+            return nearest_class(features[:n], task.support_y, features[n:])
+
+        return outputs
+
+    return answer_each_task(model, episode, learn)
 
 
 def nearest_class(support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
@@ -78,21 +91,15 @@ def from_scratch(model: nn.Module, episode: Episode, *, steps: int = 5, lr: floa
 
     Args:
         model: where to start from; no buffer is updated.
-        episode: a single episode.
+        episode: one task or T of them.
         steps: steps of gradient descent; 0 predicts with the model as it is.
         lr: their step size.
 
     Returns:
-        The query outputs, ``(m, ways)`` or ``(m, outputs)``.
+        The query outputs, ``(m, ways)`` or ``(m, outputs)``; for T tasks with a leading T.
+
+    Raises:
+        ValueError: if ``steps`` is negative, or labels and outputs do not fit.
     """
-    check_single(episode)
     check_counts(steps=steps, least=0)
-    params = {name: p.detach().clone().requires_grad_() for name, p in model.named_parameters()}
-    for _ in range(steps):
-        with torch.enable_grad():
-            outputs = functional_call(model, params, (episode.support_x,))
-            loss = default_loss(outputs, episode.support_y)
-            gradient = torch.autograd.grad(loss, list(params.values()))
-        for p, g in zip(params.values(), gradient, strict=True):
-            p.data.sub_(g, alpha=lr)
-    return functional_call(model, params, (episode.query_x,))  # type: ignore[no-any-return]
+    return maml_predict(model, episode, inner_lr=lr, inner_steps=steps)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -146,9 +147,10 @@ def recipe_parser(
 
 
 def how_made(command: str) -> dict[str, Any]:
-    """Return what a ledger says of its making: the command, versions and hardware."""
+    """Return what a ledger says of its making: the command, commit, versions and hardware."""
     return {
         "command": command,
+        "commit": commit_of(Path(metalearn_lite.__file__).parent),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -156,6 +158,25 @@ def how_made(command: str) -> dict[str, Any]:
         },
         "hardware": f"{platform.machine()} processor, {torch.get_num_threads()} thread(s)",
     }
+
+
+def commit_of(folder: Path) -> str:
+    """Return the commit of the code in ``folder``, or "unknown" where git does not know it.
+
+    A "+" behind it says that the code was changed since.
+    """
+    asked = []
+    for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "."]):
+        try:
+            git = ["git", "-C", str(folder), *command]
+            done = subprocess.run(git, capture_output=True, text=True, timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            return "unknown"
+        if done.returncode:
+            return "unknown"
+        asked.append(done.stdout.strip())
+    commit, changes = asked
+    return commit[:12] + ("+" if changes else "")
 
 
 def _mean(entry: Any) -> float:

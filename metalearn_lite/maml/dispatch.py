@@ -14,10 +14,15 @@ from metalearn_lite.losses import Loss, task_loss
 from metalearn_lite.maml import batched, plain
 from metalearn_lite.maml.batched import Settings
 from metalearn_lite.maml.inner_loop import Rate, check_steps
-from metalearn_lite.models.functional import Params, parameters_to_adapt
+from metalearn_lite.models.functional import (
+    AdaptedNetwork,
+    Params,
+    check_names,
+    parameters_to_adapt,
+)
 from metalearn_lite.models.query_statistics import Statistics
 from metalearn_lite.models.stacked import stacked_network
-from metalearn_lite.tasks import Episode
+from metalearn_lite.tasks import Episode, check_single, holds_tasks
 
 
 def adapt(
@@ -30,6 +35,7 @@ def adapt(
     inner_steps: int,
     first_order: bool = False,
     loss_fn: Loss | None = None,
+    is_batch: bool | None = None,
 ) -> dict[str, Tensor]:
     r"""Take gradient steps on the support loss, as a function of where they start.
 
@@ -53,6 +59,8 @@ def adapt(
         first_order: treat the gradients of the inner loop as constants.
         loss_fn: ``loss_fn(outputs, targets)`` gives a scalar; None means the mean
             cross-entropy for integer labels and the mean squared error for floating targets.
+        is_batch: whether the tensors hold T tasks, as in ``Episode``; None reads it off
+            ``support_y``.
 
     Returns:
         The adapted parameters by name, with a leading T for T tasks.
@@ -64,21 +72,17 @@ def adapt(
     Reference:
         Finn et al. (2017), equation 1 and algorithm 2, lines 5 to 7.
     """
+    several = holds_tasks(support_y) if is_batch is None else is_batch
     check_steps(inner_lr, inner_steps, params)
-    unknown = sorted(params.keys() - dict(model.named_parameters()).keys())
-    if unknown:
-        raise ValueError(
-            f"params holds {unknown[0]!r}, which the network has not: expected names of "
-            "model.named_parameters()"
-        )
+    check_names(model, params)
     if len(support_x) != len(support_y):
-        what = "tasks" if _holds_tasks(support_y) else "examples"
+        what = "tasks" if several else "examples"
         raise ValueError(
             f"support_x holds {len(support_x)} {what} and support_y {len(support_y)}: "
             "expected the same number"
         )
     settings = Settings(inner_lr, inner_steps, first_order)
-    if _holds_tasks(support_y) and loss_fn is None:
+    if several and loss_fn is None:
         network = stacked_network(model, support_x)
         if network is not None:
             return batched.adapt(network, model, params, support_x, support_y, settings)
@@ -95,7 +99,7 @@ def adapt(
             loss_fn=loss_fn or task_loss,
         )
 
-    if not _holds_tasks(support_y):
+    if not several:
         return adapt_one(support_x, support_y)
     tasks = [adapt_one(x, y) for x, y in zip(support_x, support_y, strict=True)]
     return {name: torch.stack([adapted[name] for adapted in tasks]) for name in params}
@@ -169,6 +173,44 @@ def maml_loss(
     )
 
 
+def maml_learn(
+    model: nn.Module,
+    task: Episode,
+    *,
+    inner_lr: Rate,
+    inner_steps: int,
+    head_only: bool = False,
+    loss_fn: Loss | None = None,
+) -> AdaptedNetwork:
+    """Adapt to the support set of one task, and return what answers its queries.
+
+    Gradients are turned on for the adaptation, also under ``torch.no_grad()``.
+
+    Args:
+        model: the network; it is shared, and not changed.
+        task: a single episode.
+        inner_lr: α, as in ``adapt``.
+        inner_steps: number of steps; it may differ from that in training.
+        head_only: adapt only the head (ANIL).
+        loss_fn: the loss of the adaptation, as in ``adapt``.
+
+    Returns:
+        A network from inputs ``(n, ...)`` to outputs ``(n, outputs)``, with the adapted parameters.
+
+    Raises:
+        ValueError: as in ``adapt``.
+    """
+    check_single(task)
+    return plain.maml_learn(
+        model,
+        task,
+        inner_lr=inner_lr,
+        inner_steps=inner_steps,
+        head_only=head_only,
+        loss_fn=loss_fn or task_loss,
+    )
+
+
 def maml_predict(
     model: nn.Module,
     episode: Episode,
@@ -212,7 +254,3 @@ def maml_predict(
         loss_fn=loss_fn or task_loss,
         statistics=statistics,
     )
-
-
-def _holds_tasks(y: Tensor) -> bool:
-    return y.ndim > (2 if y.is_floating_point() else 1)

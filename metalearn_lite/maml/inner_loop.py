@@ -12,16 +12,15 @@ from metalearn_lite.models.functional import Params
 Rate = float | Tensor | Mapping[str, Tensor] | Mapping[str, float]
 
 
-def starting_point(params: Params, rates: Mapping[str, Any]) -> tuple[dict[str, Tensor], bool]:
-    """Return the parameters that the first step starts from, and whether they are connected.
+def starting_point(
+    params: Params, inner_lr: Rate
+) -> tuple[dict[str, Tensor], Mapping[str, Any], bool]:
+    """Return what the first step starts from, the step sizes by name, and if both are connected.
 
-    They stay connected to ``params`` if ``params`` or ``rates`` require a gradient. Where gradients
-    are off, or nothing requires one, the steps are taken all the same, from leaves of their own.
-
-    Args:
-        params: where to start.
-        rates: the step sizes by name.
+    They stay connected to ``params`` and ``inner_lr`` if one of these requires a gradient. Where
+    gradients are off, or nothing requires one, the steps start from leaves of their own.
     """
+    rates = inner_lr if isinstance(inner_lr, Mapping) else dict.fromkeys(params, inner_lr)
     sources = [*params.values(), *(rates[name] for name in params)]
     connected = torch.is_grad_enabled() and any(requires_gradient(source) for source in sources)
     with torch.enable_grad():
@@ -29,7 +28,7 @@ def starting_point(params: Params, rates: Mapping[str, Any]) -> tuple[dict[str, 
             name: _node(p) if connected and p.requires_grad else p.detach().requires_grad_()
             for name, p in params.items()
         }
-    return start, connected
+    return start, rates, connected
 
 
 def check_steps(inner_lr: Rate, inner_steps: int, params: Params) -> None:

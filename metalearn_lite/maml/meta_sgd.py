@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from metalearn_lite.models.functional import parameters_to_adapt
+from metalearn_lite.maml.plain import maml_learn
+from metalearn_lite.models.functional import AdaptedNetwork, parameters_to_adapt
+from metalearn_lite.tasks import Episode, check_single
 
 
 class MetaSGD(nn.Module):
@@ -44,3 +46,18 @@ class MetaSGD(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Compute the outputs of the network as it is, without adaptation."""
         return self.network(x)  # type: ignore[no-any-return]
+
+
+def meta_sgd_learn(learner: MetaSGD, task: Episode, *, inner_steps: int) -> AdaptedNetwork:
+    """Adapt to one task with the learned step sizes, and return what answers its queries.
+
+    Args:
+        learner: network and step sizes; shared, and not changed.
+        task: a single episode.
+        inner_steps: number of steps.
+
+    Returns:
+        A network from inputs ``(n, ...)`` to outputs ``(n, outputs)``.
+    """
+    check_single(task)
+    return maml_learn(learner.network, task, inner_lr=learner.inner_lr, inner_steps=inner_steps)

@@ -1,10 +1,9 @@
 """MAML as the chapter writes it: one task after another, and PyTorch differentiates the rest.
 
-Nothing here makes it fast. ``dispatch`` hands out the same functions, documents their options,
-and computes tasks together where that is known to give the same numbers.
+``dispatch`` hands out the same functions, documents their options, and is fast where it can be.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from metalearn_lite.losses import Loss, task_loss
 from metalearn_lite.maml.inner_loop import Rate, check_steps, starting_point
-from metalearn_lite.models.functional import Params, call, parameters_to_adapt
+from metalearn_lite.models.functional import AdaptedNetwork, Params, call, parameters_to_adapt
 from metalearn_lite.models.query_statistics import Statistics, answer_each_task
 from metalearn_lite.tasks import Episode
 
@@ -31,20 +30,15 @@ def descend(
     The result can be differentiated with respect to ``params`` and ``inner_lr`` if these
     require a gradient and gradients are on; with ``first_order`` the ∇L count as constants.
     """
-    rates = inner_lr if isinstance(inner_lr, Mapping) else dict.fromkeys(params, inner_lr)
-    adapted, connected = starting_point(params, rates)
+    adapted, rates, connected = starting_point(params, inner_lr)
+    graph = connected and not first_order
     with torch.enable_grad():
         for _ in range(inner_steps):
             gradients = torch.autograd.grad(
-                loss(adapted),
-                list(adapted.values()),
-                create_graph=connected and not first_order,
-                materialize_grads=True,
+                loss(adapted), list(adapted.values()), create_graph=graph, materialize_grads=True
             )
-            adapted = {
-                name: p - rates[name] * gradient
-                for (name, p), gradient in zip(adapted.items(), gradients, strict=True)
-            }
+            pairs = zip(adapted.items(), gradients, strict=True)
+            adapted = {name: p - rates[name] * gradient for (name, p), gradient in pairs}
     return adapted if connected else {name: p.detach() for name, p in adapted.items()}
 
 
@@ -92,6 +86,23 @@ def maml_loss(
     return torch.stack(losses).mean()
 
 
+def maml_learn(
+    model: nn.Module,
+    task: Episode,
+    *,
+    inner_lr: Rate,
+    inner_steps: int,
+    head_only: bool = False,
+    loss_fn: Loss = task_loss,
+) -> AdaptedNetwork:
+    """Adapt to the support set of one task: a network from inputs to outputs."""
+    params = parameters_to_adapt(model, head_only=head_only)
+    options: dict[str, Any] = {"inner_lr": inner_lr, "inner_steps": inner_steps, "loss_fn": loss_fn}
+    with torch.no_grad():  # the steps are taken all the same, and nothing is kept of their way
+        adapted = adapt(model, params, task.support_x, task.support_y, **options)
+    return AdaptedNetwork(model, adapted)
+
+
 def maml_predict(
     model: nn.Module,
     episode: Episode,
@@ -102,13 +113,7 @@ def maml_predict(
     loss_fn: Loss = task_loss,
     statistics: Statistics = "queries",
 ) -> Tensor:
-    """Adapt to the support set of each task, then answer its queries, ``(m, outputs)``."""
-    params = parameters_to_adapt(model, head_only=head_only)
-    start = {name: p.detach() for name, p in params.items()}
+    """Learn each task, then answer its queries, ``(m, outputs)``."""
     options: dict[str, Any] = {"inner_lr": inner_lr, "inner_steps": inner_steps, "loss_fn": loss_fn}
-
-    def learn(task: Episode) -> Callable[[Tensor], Tensor]:
-        adapted = adapt(model, start, task.support_x, task.support_y, **options)
-        return partial(call, model, adapted)
-
+    learn = partial(maml_learn, model, head_only=head_only, **options)
     return answer_each_task(model, episode, learn, statistics)

@@ -6,7 +6,6 @@ head made from the examples has as many outputs as they have classes, so tasks m
 their number of ways.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -15,11 +14,11 @@ from torch import Tensor
 
 from metalearn_lite.maml.inner_loop import Rate
 from metalearn_lite.maml.plain import adapt
-from metalearn_lite.models.functional import Params, call
+from metalearn_lite.models.functional import AdaptedNetwork, Params, call
 from metalearn_lite.models.networks import Network
 from metalearn_lite.models.query_statistics import Statistics, answer_each_task
 from metalearn_lite.prototypes.means import count_ways, linear_form, prototypes
-from metalearn_lite.tasks import Episode
+from metalearn_lite.tasks import Episode, check_single
 
 
 def start_at_prototypes(model: Network, task: Episode, *, ways: int | None = None) -> Params:
@@ -106,6 +105,31 @@ def proto_maml_loss(
     return torch.stack(losses).mean()
 
 
+def proto_maml_learn(
+    model: Network, task: Episode, *, inner_lr: Rate, inner_steps: int
+) -> AdaptedNetwork:
+    """Adapt from the prototypes of one task, and return what answers its queries.
+
+    Args:
+        model: the network; it is shared, and not changed.
+        task: a single episode.
+        inner_lr: α of ``adapt``.
+        inner_steps: number of steps; with 0 the best class is that of ``prototype_predict``.
+
+    Returns:
+        A network from inputs ``(n, ...)`` to logits ``(n, ways)``.
+
+    Raises:
+        ValueError: as in ``adapt`` and ``start_at_prototypes``.
+    """
+    check_single(task)
+    with torch.no_grad():
+        start = start_at_prototypes(model, task)
+        x, y = task.support_x, task.support_y
+        adapted = adapt(model, start, x, y, inner_lr=inner_lr, inner_steps=inner_steps)
+    return AdaptedNetwork(model, adapted)
+
+
 def proto_maml_predict(
     model: Network,
     episode: Episode,
@@ -119,8 +143,8 @@ def proto_maml_predict(
     Args:
         model: the network; it is not changed.
         episode: one task or T of them.
-        inner_lr: α of ``adapt``.
-        inner_steps: number of steps; with 0 the best class is that of ``prototype_predict``.
+        inner_lr: as in ``proto_maml_learn``.
+        inner_steps: as in ``proto_maml_learn``.
         statistics: what a query is normalised with, as in ``maml_predict``; ``"queries"`` is
             transductive.
 
@@ -128,21 +152,7 @@ def proto_maml_predict(
         Logits ``(m, ways)``, or ``(T, m, ways)``, without a gradient.
 
     Raises:
-        ValueError: as in ``adapt`` and ``start_at_prototypes``.
+        ValueError: as in ``proto_maml_learn``.
     """
-
-    def learn(task: Episode) -> Callable[[Tensor], Tensor]:
-        with torch.no_grad():
-            start = start_at_prototypes(model, task)
-        adapted = adapt(
-            model,
-            start,
-            task.support_x,
-            task.support_y,
-            inner_lr=inner_lr,
-            inner_steps=inner_steps,
-            first_order=True,
-        )
-        return partial(call, model, adapted)
-
+    learn = partial(proto_maml_learn, model, inner_lr=inner_lr, inner_steps=inner_steps)
     return answer_each_task(model, episode, learn, statistics)

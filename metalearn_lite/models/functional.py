@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -13,12 +14,21 @@ Params = Mapping[str, Tensor]
 def call(model: nn.Module, params: Params, x: Tensor) -> Tensor:
     """Compute the outputs of ``model`` with other parameters; the model stays as it is.
 
+    Args:
+        model: the network.
+        params: parameters by name, as in ``model.named_parameters()``; what they leave out is
+            taken from the network. Weights that several layers share are exchanged in all.
+        x: inputs ``(n, ...)``.
+
     Raises:
-        ValueError: if the forward pass changes a buffer, such as running statistics.
+        ValueError: if the network has no parameter of a name, or if the forward pass changes a
+            buffer, such as running statistics.
     """
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     versions = {name: buffer._version for name, buffer in buffers.items()}
-    outputs: Tensor = functional_call(model, {**buffers, **params}, (x,))
+    check_names(model, params)
+    given = _at_each_place(model, {**buffers, **params})
+    outputs: Tensor = functional_call(model, given, (x,), tie_weights=False)
     changed = [name for name, buffer in buffers.items() if buffer._version != versions[name]]
     if changed:
         raise ValueError(
@@ -27,6 +37,67 @@ def call(model: nn.Module, params: Params, x: Tensor) -> Tensor:
             "model.eval(), or normalise with BatchStatisticsNorm or group norm"
         )
     return outputs
+
+
+def check_names(model: nn.Module, params: Params) -> None:
+    """Raise a ``ValueError`` if the network has no parameter of some name."""
+    unknown = sorted(params.keys() - dict(model.named_parameters()).keys())
+    if unknown:
+        raise ValueError(
+            f"params holds {unknown[0]!r}, which the network has not: expected names of "
+            "model.named_parameters()"
+        )
+
+
+def _at_each_place(model: nn.Module, values: Params) -> dict[str, Tensor]:
+    """Return the values under one name for each module and attribute where they stand.
+
+    A tensor may stand in several layers (tied weights): each of them gets the value. A layer may
+    be reached by several names: it gets it once. PyTorch's own way of tying exchanges such a layer
+    twice, and leaves the value of the task in the model.
+    """
+    names = {id(t): name for name, t in (*model.named_parameters(), *model.named_buffers())}
+    places = {}
+    for path, module in model.named_modules():  # each module once
+        for key, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is not None and names[id(tensor)] in values:
+                places[f"{path}.{key}" if path else key] = values[names[id(tensor)]]
+    return places
+
+
+class AdaptedNetwork(nn.Module):
+    """A network with parameters of its own for one task: what an inner loop has learned.
+
+    Args:
+        model: the network; it is shared, not copied, and stays as it is.
+        params: its parameters for the task, by name.
+    """
+
+    def __init__(self, model: nn.Module, params: Params) -> None:
+        super().__init__()
+        self.model, self.params = model, dict(params)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the outputs for inputs ``(n, ...)``."""
+        return call(self.model, self.params, x)
+
+
+class FeaturesAndHead(nn.Module):
+    """Shared features, and a linear head of its own for one task.
+
+    Args:
+        features: from inputs ``(n, ...)`` to ``(n, d)``; shared, not copied.
+        weight: of the head, ``(outputs, d)``.
+        bias: of the head, ``(outputs,)``.
+    """
+
+    def __init__(self, features: nn.Module, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.features, self.weight, self.bias = features, weight, bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the outputs for inputs ``(n, ...)``."""
+        return F.linear(call(self.features, {}, x), self.weight, self.bias)
 
 
 def parameters_to_adapt(model: nn.Module, *, head_only: bool = False) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from metalearn_lite.arguments import check_counts
 from metalearn_lite.models.normalisation import BatchStatisticsNorm
 
 Norm = Literal["batch", "group", "none"]
@@ -95,10 +96,7 @@ def conv4(
     Returns:
         A network from ``(n, channels, 28, 28)`` to logits ``(n, ways)``.
     """
-    if min(ways, width, channels) < 1:
-        raise ValueError(
-            f"ways, width, channels are {ways}, {width}, {channels}: expected 1 or more"
-        )
+    check_counts(ways=ways, width=width, channels=channels)
     layers: list[nn.Module] = []
     for fan_in in (channels, width, width, width):
         conv = nn.Conv2d(fan_in, width, kernel_size=3, stride=2, padding=1)

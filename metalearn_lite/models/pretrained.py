@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights
 from torchvision.models import resnet18 as torchvision_resnet18
 
+from metalearn_lite.arguments import check_counts
 from metalearn_lite.models.networks import Network, initialise
 
 WEIGHTS = ResNet18_Weights.IMAGENET1K_V1
@@ -76,8 +77,7 @@ def resnet18(
         FileNotFoundError: if the weights are not in the cache and ``download`` is off.
         ValueError: if the file in the cache is damaged or holds something else.
     """
-    if ways < 1:
-        raise ValueError(f"ways is {ways}: expected 1 or more")
+    check_counts(ways=ways)
     path = weights_path()
     if not path.exists() and not download:
         raise FileNotFoundError(

@@ -14,6 +14,7 @@ from metalearn_lite.models.stacked import stacked_network
 from metalearn_lite.tasks import Episode
 
 Statistics = Literal["queries", "single", "support"]
+Answer = Callable[[Tensor], Tensor]  # from inputs (n, ...) to outputs (n, outputs)
 
 
 def check_statistics(statistics: str) -> None:
@@ -23,8 +24,8 @@ def check_statistics(statistics: str) -> None:
 
 
 def answer(
-    model: nn.Module,
-    outputs: Callable[[Tensor], Tensor],
+    model: object,
+    outputs: Answer,
     task: Episode,
     statistics: Statistics,
 ) -> Tensor:
@@ -53,21 +54,24 @@ def answer(
     with torch.no_grad():
         if statistics == "queries":
             return outputs(task.query_x)
-        if stacked_network(model) is not None:  # no layer among them that vmap would change
+        if (
+            isinstance(model, nn.Module) and stacked_network(model) is not None
+        ):  # no layer among them that vmap would change
             return torch.func.vmap(one)(task.query_x)
         return torch.stack([one(x) for x in task.query_x])
 
 
 def answer_each_task(
-    model: nn.Module,
+    model: object,
     episode: Episode,
-    learn: Callable[[Episode], Callable[[Tensor], Tensor]],
-    statistics: Statistics,
+    learn: Callable[[Episode], Answer],
+    statistics: Statistics = "queries",
 ) -> Tensor:
     """Learn each task of an episode, and answer its queries; what every ``predict`` comes down to.
 
     Args:
-        model: the network behind the answers.
+        model: what is behind the answers; used where it is a network that many inputs can pass
+            through at once.
         episode: one task or T of them.
         learn: ``learn(task)`` returns a function from inputs ``(n, ...)`` to outputs.
         statistics: as in ``answer``.

@@ -15,11 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metalearn_lite.arguments import check_positive
+from metalearn_lite.models.functional import FeaturesAndHead, call
 from metalearn_lite.models.linear_fits import fit_logistic
 from metalearn_lite.models.networks import Network
 from metalearn_lite.models.query_statistics import Statistics, answer_each_task, task_features
 from metalearn_lite.prototypes.means import count_examples, count_ways
-from metalearn_lite.tasks import Episode
+from metalearn_lite.tasks import Episode, check_single
 
 Head = tuple[Tensor, Tensor]
 Fit = Callable[[Tensor, Tensor], Head]
@@ -170,6 +171,21 @@ class LearnedRidge(nn.Module):
         return self.log_scale.exp()
 
 
+def ridge_learn(learner: LearnedRidge, task: Episode, *, factor: float = 1.0) -> FeaturesAndHead:
+    """Solve ridge regression for one task, with ``factor`` times the learned penalty.
+
+    Args:
+        learner: gives features and penalty; its features are shared, and nothing is changed.
+        task: a single episode.
+        factor: what the penalty is multiplied with.
+
+    Returns:
+        A network from inputs ``(n, ...)`` to outputs ``(n, ways)``.
+    """
+    penalty = factor * learner.penalty.item()
+    return head_learn(learner.network, task, fit=partial(ridge_head, penalty=penalty))
+
+
 def svm_head(
     features: Tensor, labels: Tensor, *, ways: int | None = None, strength: float = 1.0
 ) -> Head:
@@ -248,6 +264,25 @@ def logistic_head(features: Tensor, labels: Tensor, *, l2: float = 1e-3) -> Head
     return torch.from_numpy(weight).to(features), torch.from_numpy(bias).to(features)
 
 
+def head_learn(model: Network, task: Episode, *, fit: Fit) -> FeaturesAndHead:
+    """Fit a head to the support set of one task, and return what answers its queries.
+
+    Args:
+        model: gives the features; it is shared, and not changed.
+        task: a single episode. With batch statistics the head is fitted on features normalised by
+            the support set's own.
+        fit: ``fit(features, labels)`` gives weight and bias, such as ``ridge_head``,
+            ``svm_head`` or ``logistic_head``.
+
+    Returns:
+        A network from inputs ``(n, ...)`` to scores ``(n, ways)``.
+    """
+    check_single(task)
+    with torch.no_grad():
+        head = fit(call(model.features, {}, task.support_x), task.support_y)
+    return FeaturesAndHead(model.features, *head)
+
+
 def head_predict(
     model: Network, episode: Episode, fit: Fit, *, statistics: Statistics = "queries"
 ) -> Tensor:
@@ -256,21 +291,14 @@ def head_predict(
     Args:
         model: gives the features; it is not changed.
         episode: one task or T of them.
-        fit: ``fit(features, labels)`` gives weight and bias, such as ``ridge_head``,
-            ``svm_head`` or ``logistic_head``.
+        fit: as in ``head_learn``.
         statistics: what a query is normalised with, as in ``maml_predict``; ``"queries"`` is
-            transductive. The head is fitted on the support set in its own company.
+            transductive.
 
     Returns:
         Scores ``(m, ways)``, or ``(T, m, ways)``, without a gradient.
     """
-
-    def learn(task: Episode) -> Callable[[Tensor], Tensor]:
-        with torch.no_grad():
-            head = fit(model.features(task.support_x), task.support_y)
-        return lambda x: F.linear(model.features(x), *head)
-
-    return answer_each_task(model, episode, learn, statistics)
+    return answer_each_task(model, episode, partial(head_learn, model, fit=fit), statistics)
 
 
 def _identity(size: int, like: Tensor) -> Tensor:

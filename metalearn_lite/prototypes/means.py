@@ -4,16 +4,17 @@ Snell, Swersky and Zemel (2017), "Prototypical networks for few-shot learning". 
 a task but the means. ``prototype_loss`` trains the space, ``prototype_predict`` answers in it.
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metalearn_lite.models.functional import call
 from metalearn_lite.models.networks import Network
 from metalearn_lite.models.query_statistics import Statistics, answer_each_task, task_features
-from metalearn_lite.tasks import Episode
+from metalearn_lite.tasks import Episode, check_single
 
 Distance = Literal["euclidean", "cosine"]
 
@@ -139,6 +140,51 @@ def prototype_loss(
     return torch.stack(losses).mean()
 
 
+class NearestMean(nn.Module):
+    """Shared features, and the class means of one task: it answers by the nearest.
+
+    Args:
+        features: from inputs ``(n, ...)`` to ``(n, d)``; shared, not copied.
+        means: c, ``(ways, d)``.
+        distance: as in ``prototype_logits``.
+        scale: as in ``prototype_logits``.
+    """
+
+    def __init__(
+        self, features: nn.Module, means: Tensor, *, distance: Distance, scale: float
+    ) -> None:
+        super().__init__()
+        self.features, self.means, self.distance, self.scale = features, means, distance, scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Score inputs ``(n, ...)`` by their distance to each mean, ``(n, ways)``."""
+        z = call(self.features, {}, x)
+        return prototype_logits(z, self.means, distance=self.distance, scale=self.scale)
+
+
+def prototype_learn(
+    model: Network, task: Episode, *, distance: Distance = "euclidean", scale: float = 1.0
+) -> NearestMean:
+    """Take the class means of one task, and return what answers its queries.
+
+    Args:
+        model: gives the features; it is shared, and not changed.
+        task: a single episode.
+        distance: as in ``prototype_logits``.
+        scale: as in ``prototype_logits``; it does not change the best class.
+
+    Returns:
+        A network from inputs ``(n, ...)`` to logits ``(n, ways)``.
+
+    Raises:
+        ValueError: if a class of the task has no example.
+    """
+    check_single(task)
+    with torch.no_grad():
+        means = prototypes(call(model.features, {}, task.support_x), task.support_y)
+    return NearestMean(model.features, means, distance=distance, scale=scale)
+
+
 def prototype_predict(
     model: Network,
     episode: Episode,
@@ -152,8 +198,8 @@ def prototype_predict(
     Args:
         model: the network; it is not changed.
         episode: one task or T of them.
-        distance: as in ``prototype_logits``.
-        scale: as in ``prototype_logits``; it does not change the best class.
+        distance: as in ``prototype_learn``.
+        scale: as in ``prototype_learn``.
         statistics: what a query is normalised with, as in ``maml_predict``; ``"queries"`` is
             transductive.
 
@@ -163,12 +209,7 @@ def prototype_predict(
     Raises:
         ValueError: if a class of an episode has no example.
     """
-
-    def learn(task: Episode) -> Callable[[Tensor], Tensor]:
-        with torch.no_grad():
-            means = prototypes(model.features(task.support_x), task.support_y)
-        return lambda x: prototype_logits(model.features(x), means, distance=distance, scale=scale)
-
+    learn = partial(prototype_learn, model, distance=distance, scale=scale)
     return answer_each_task(model, episode, learn, statistics)
 
 

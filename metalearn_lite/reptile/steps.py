@@ -6,7 +6,6 @@ no query loss and no derivative of a derivative.
 """
 
 import copy
-from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
@@ -14,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from metalearn_lite.losses import Loss
-from metalearn_lite.models.functional import Params, call, parameters_to_adapt
+from metalearn_lite.models.functional import AdaptedNetwork, Params, parameters_to_adapt
 from metalearn_lite.models.query_statistics import Statistics, answer_each_task
 from metalearn_lite.reptile.inner_loop import InnerOptimizer, Walk, ends_of_tasks
-from metalearn_lite.tasks import Episode
+from metalearn_lite.tasks import Episode, check_single
 
 Examples = Literal["all", "support"]
 
@@ -162,6 +161,43 @@ def reptile_loss(
     return torch.stack(ways).sum() / 2
 
 
+def reptile_learn(
+    model: nn.Module,
+    task: Episode,
+    *,
+    inner_lr: float,
+    inner_steps: int,
+    minibatch: int | None = None,
+    inner_optimizer: InnerOptimizer = "sgd",
+    loss_fn: Loss | None = None,
+    generator: torch.Generator | None = None,
+) -> AdaptedNetwork:
+    """Walk from the learned start on the support set of one task; return what answers its queries.
+
+    Args:
+        model: the network; it is shared, and not changed.
+        task: a single episode.
+        inner_lr: as in ``reptile_step``.
+        inner_steps: number of steps; the paper takes many more than in training.
+        minibatch: examples in each step, as in ``reptile_step``.
+        inner_optimizer: as in ``reptile_step``; the task begins with the moments that an
+            ``InnerAdam`` has now, and they are left as they are.
+        loss_fn: the loss of the walk.
+        generator: orders the examples.
+
+    Returns:
+        A network from inputs ``(n, ...)`` to outputs ``(n, outputs)``.
+
+    Raises:
+        ValueError: as in ``reptile_step``.
+    """
+    check_single(task)
+    optimizer = copy.deepcopy(inner_optimizer)
+    walk = Walk(inner_lr, inner_steps, minibatch, optimizer, loss_fn, generator)
+    ends = ends_of_tasks(model, *_data(task, "support"), walk)
+    return AdaptedNetwork(model, {name: p[0] for name, p in ends.items()})
+
+
 def reptile_predict(
     model: nn.Module,
     episode: Episode,
@@ -181,11 +217,10 @@ def reptile_predict(
     Args:
         model: the network; not changed.
         episode: one task or T of them.
-        inner_lr: as in ``reptile_step``.
-        inner_steps: number of steps; the paper takes many more than in training.
-        minibatch: examples in each step, as in ``reptile_step``.
-        inner_optimizer: as in ``reptile_step``; each task begins with the moments that an
-            ``InnerAdam`` has now, and they are left as they are.
+        inner_lr: as in ``reptile_learn``, and so are the others.
+        inner_steps: number of steps.
+        minibatch: examples in each step.
+        inner_optimizer: what takes the steps; each task begins with the moments that it has now.
         loss_fn: the loss of the walk.
         statistics: what a query is normalised with, as in ``maml_predict``.
         generator: orders the examples.
@@ -196,13 +231,16 @@ def reptile_predict(
     Raises:
         ValueError: as in ``reptile_step``, and for an unknown ``statistics``.
     """
-
-    def learn(task: Episode) -> Callable[[Tensor], Tensor]:
-        optimizer = copy.deepcopy(inner_optimizer)
-        walk = Walk(inner_lr, inner_steps, minibatch, optimizer, loss_fn, generator)
-        ends = ends_of_tasks(model, *_data(task, "support"), walk)
-        return partial(call, model, {name: p[0] for name, p in ends.items()})
-
+    learn = partial(
+        reptile_learn,
+        model,
+        inner_lr=inner_lr,
+        inner_steps=inner_steps,
+        minibatch=minibatch,
+        inner_optimizer=inner_optimizer,
+        loss_fn=loss_fn,
+        generator=generator,
+    )
     return answer_each_task(model, episode, learn, statistics)
 
 

@@ -17,6 +17,7 @@ from metalearn_lite.evaluation import Predict
 from metalearn_lite.models.heads import new_head, outputs_for
 from metalearn_lite.models.linear_fits import fit_logistic, fit_ridge
 from metalearn_lite.models.networks import Network
+from metalearn_lite.models.query_statistics import answer_each_task
 from metalearn_lite.tasks import Episode, check_single
 from metalearn_lite.transfer.descent import sampler, take_steps
 from metalearn_lite.transfer.supervised import check_data, features
@@ -145,14 +146,54 @@ def as_predict(adapt: Adapt, *, head_seed: int | None = None) -> Predict:
     """
 
     def predict(model: Network, episode: Episode) -> Tensor:
-        check_single(episode)
-        generator = None if head_seed is None else torch.Generator().manual_seed(head_seed)
-        start = new_head(model, outputs_for(episode.support_y), generator=generator)
-        adapted = adapt(start, episode.support_x, episode.support_y)
-        with torch.no_grad():
-            return adapted(episode.query_x)  # type: ignore[no-any-return]
+        def learn(task: Episode) -> Network:
+            generator = None if head_seed is None else torch.Generator().manual_seed(head_seed)
+            start = new_head(model, outputs_for(task.support_y), generator=generator)
+            return adapt(start, task.support_x, task.support_y)
+
+        return answer_each_task(model, episode, learn)
 
     return predict
+
+
+def probe_learn(model: Network, task: Episode, *, l2: float = 1e-3) -> Network:
+    """Fit a new head to one task, to the optimum, and return what answers its queries.
+
+    Args:
+        model: gives the features; not changed.
+        task: a single episode.
+        l2: as in ``linear_probe``.
+    """
+    check_single(task)
+    return linear_probe(model, task.support_x, task.support_y, l2=l2)
+
+
+def fine_tune_learn(model: Network, task: Episode, *, steps: int, lr: float) -> Network:
+    """Train all layers on one task, with a new head that begins at zero.
+
+    Args:
+        model: where the other layers begin; not changed.
+        task: a single episode.
+        steps: as in ``fine_tune``.
+        lr: as in ``fine_tune``.
+    """
+    check_single(task)
+    start = new_head(model, outputs_for(task.support_y))
+    return fine_tune(start, task.support_x, task.support_y, steps=steps, lr=lr)
+
+
+def lp_ft_learn(model: Network, task: Episode, *, steps: int, lr: float) -> Network:
+    """Fit the head to one task, then train all layers (LP-FT, Kumar et al., 2022).
+
+    Args:
+        model: where the other layers begin; not changed.
+        task: a single episode.
+        steps: as in ``fine_tune``.
+        lr: as in ``fine_tune``.
+    """
+    check_single(task)
+    probed = probe_learn(model, task)
+    return fine_tune(probed, task.support_x, task.support_y, steps=steps, lr=lr)
 
 
 def layer_decay(model: nn.Module, lr: float, decay: float) -> dict[str, float]:

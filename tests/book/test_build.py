@@ -1,6 +1,7 @@
 """What the tool that builds the book decides: when to forget, and what a host turns on."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,11 @@ from jupyter_cache import get_cache
 from nbformat.v4 import new_code_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
+TELLS = """import json, os
+from ipykernel.connect import get_connection_file
+with open(get_connection_file()) as file:
+    transport = json.load(file)["transport"]
+print(os.getcwd(), os.environ.get("OMP_NUM_THREADS"), transport)"""
 
 
 @pytest.fixture
@@ -102,9 +108,40 @@ def test_a_changed_package_forgets_what_was_executed(build_book, tmp_path, monke
     assert seen == [[False, False]] * 2 + [[True, True]] * 2  # chapters and book, twice
 
 
+def test_the_chapters_are_executed_and_then_the_book_is_built_by_scripts_that_exist(
+    build_book, monkeypatch
+):
+    scripts = []
+
+    class Run:
+        returncode = 1
+
+    def run(command, **_):
+        scripts.append(Path(command[1]).name)
+        return Run
+
+    monkeypatch.setattr(build_book.subprocess, "run", run)
+    build_book.main()
+    assert scripts == ["execute_chapters.py", "jupyter_book_offline.py"]
+    assert all((ROOT / "tools" / name).exists() for name in scripts)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system has no such sockets")
+def test_the_book_is_built_with_kernels_that_need_no_network():
+    """The class that the build makes its managers of, as it is after the script's imports."""
+    code = (
+        "import jupyter_book_offline\n"
+        "from jupyter_client.manager import AsyncKernelManager\n"
+        "print(AsyncKernelManager().transport)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT / "tools", capture_output=True, text=True)
+    assert done.stdout == "ipc\n", done.stderr
+
+
 def test_chapters_are_executed_into_the_cache_and_a_failing_one_is_left_out(tmp_path):
     paths = []
-    for name, source in {"good": "import os\nprint(os.getcwd())", "bad": "1 / 0"}.items():
+    for name, source in {"good": TELLS, "bad": "1 / 0"}.items():
         notebook = new_notebook(cells=[new_code_cell(source)])
         notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
         paths.append(tmp_path / f"{name}.ipynb")
@@ -119,6 +156,7 @@ def test_chapters_are_executed_into_the_cache_and_a_failing_one_is_left_out(tmp_
     assert "good" not in said[1] and "bad.ipynb: failed" in said[1]
     cache = get_cache(str(tmp_path / "cache"))
     _, merged = cache.merge_match_into_notebook(nbformat.read(paths[0], as_version=4))
-    assert merged.cells[0].outputs[0].text.strip() == str(tmp_path)
+    transport = "ipc" if os.name == "posix" else "tcp"
+    assert merged.cells[0].outputs[0].text == f"{tmp_path} 1 {transport}\n"
     with pytest.raises(KeyError):
         cache.match_cache_notebook(nbformat.read(paths[1], as_version=4))

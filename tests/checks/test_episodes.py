@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from metalearn_lite import tasks as tasks_module
 from metalearn_lite.checks import audit_episodes, marked_images
 from metalearn_lite.checks.episodes import BY_CLASS, CURES
 from metalearn_lite.randomness import seeded
@@ -17,8 +18,11 @@ SIZES = {"ways": 5, "shots": 5, "queries": 15}
 class Faulty:
     """``ImageTasks``, written as in a notebook, with switches for its bugs."""
 
-    def __init__(self, *, classes=False, images=False, fixed=False, change=lambda e, g: e):
+    def __init__(
+        self, *, classes=False, images=False, fixed=False, same=False, change=lambda e, g: e
+    ):
         self.classes, self.images, self.fixed, self.change = classes, images, fixed, change
+        self.same = same
 
     def sample(self, generator, batch=None):
         ways, shots = 5, 5
@@ -26,7 +30,9 @@ class Faulty:
         if self.classes:
             order = torch.randint(30, (ways,), generator=generator)
         order = order.sort().values if self.fixed else order
-        x = [POOL[c][torch.randperm(20, generator=generator)] for c in order]
+        numbers = [torch.randperm(20, generator=generator) for _ in range(ways)]
+        numbers = numbers[:1] * ways if self.same else numbers
+        x = [POOL[c][drawn] for c, drawn in zip(order, numbers, strict=True)]
         support = torch.stack([images[:shots] for images in x])
         queries = torch.stack([images[shots:] for images in x])
         if self.images:
@@ -48,7 +54,7 @@ def test_the_package_samples_without_a_fault(batch):
     report = audit(ImageTasks(POOL, **SIZES), batch=batch)
     assert report.episodes == 200 and report.faults == {}
     assert set(report.checked) == set(CURES)
-    assert str(report) == "200 episodes, 12 faults looked for, none found"
+    assert str(report) == "200 episodes, 13 faults looked for, none found"
 
 
 def test_the_audit_of_the_notebook_without_its_bugs_passes():
@@ -97,6 +103,10 @@ FAULTS = {
     ),
     "class twice": (Faulty(classes=True), "has labels"),
     "fixed labels": (Faulty(fixed=True), "a class keeps its label in"),
+    "same examples": (
+        Faulty(same=True),
+        r"the same numbers in 100 % of the cases, by chance in 0\.0064 % or less",
+    ),
     "label type": (
         Faulty(change=changed(support_y=torch.Tensor.int, query_y=torch.Tensor.int)),
         "support labels of torch.int32",
@@ -142,6 +152,7 @@ def test_only_the_planted_fault_is_reported():
     assert set(audit(Faulty(classes=True), strict=False).faults) == twice
     assert set(audit(Faulty(images=True), strict=False).faults) == {"shared image", "image twice"}
     assert set(audit(Faulty(fixed=True), strict=False).faults) == {"fixed labels"}
+    assert set(audit(Faulty(same=True), strict=False).faults) == {"same examples"}
     assert set(audit(Faulty(change=without_class_3), strict=False).faults) == {
         "empty class",
         "counts",
@@ -154,21 +165,90 @@ def test_the_shares_are_those_of_chance():
     assert share == pytest.approx(1 - 29 * 28 * 27 * 26 / 30**4, abs=0.05)
 
 
+def few_of_each(ways, shots, queries, **options):
+    """Audit the package's sampler on a pool of no more images than it needs."""
+    sizes = {"ways": ways, "shots": shots, "queries": queries}
+    pool = marked_images(ways + 1, shots + queries, shape=(1, 2, 2))
+    return audit(ImageTasks(pool, **sizes), images=pool, **sizes, **options)
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 1, 1), (5, 1, 1), (2, 2, 1), (3, 1, 5)])
+def test_examples_that_agree_by_chance_are_no_fault(sizes):
+    """With two images of a class every second pair agrees."""
+    for seed in range(10):
+        assert few_of_each(*sizes, generator=seeded(seed), episodes=100).faults == {}
+
+
+def test_a_sampler_that_leaves_out_images_has_no_fault():
+    """Its classes agree more often than the pool would let one think."""
+    sizes = {"ways": 5, "shots": 1, "queries": 1}
+    tasks = ImageTasks(POOL[:, :2].contiguous(), **sizes)
+    assert audit(tasks, **sizes).faults == {}
+
+
+def once_a_task(shape, population, size, generator):
+    """Draw examples for all classes of a task together, and the classes as they should be."""
+    keys = torch.rand((shape[0], 1, population), generator=generator)
+    return keys.argsort(dim=-1)[..., :size].expand(*shape, -1)
+
+
+@pytest.mark.parametrize("sizes", [(2, 1, 1), (5, 1, 1), (2, 5, 15), (5, 5, 1)])
+def test_the_same_examples_are_found_in_a_small_task_too(sizes, monkeypatch):
+    honest = tasks_module._random_subsets
+
+    def subsets(shape, *rest):
+        return (once_a_task if len(shape) == 2 else honest)(shape, *rest)
+
+    monkeypatch.setattr(tasks_module, "_random_subsets", subsets)
+    assert set(few_of_each(*sizes, strict=False).faults) == {"same examples"}
+
+
+def test_one_class_has_no_other_to_agree_with(monkeypatch):
+    monkeypatch.setattr(
+        tasks_module,
+        "_random_subsets",
+        lambda shape, p, size, g: torch.arange(size).expand(*shape, -1),
+    )
+    assert "same examples" not in few_of_each(1, 1, 1, strict=False).faults
+
+
+def test_the_same_examples_in_some_of_the_tasks_are_found():
+    tasks = Faulty()
+
+    def at_times(episode, generator):
+        tasks.same = torch.rand((), generator=generator) < 0.1  # for the next one
+        return episode
+
+    tasks.change = at_times
+    report = audit(tasks, strict=False)
+    assert set(report.faults) - {"not repeatable"} == {"same examples"}
+
+
+def test_classes_with_another_fault_are_not_compared():
+    """Drawn with replacement from two images, most classes have no other set to choose."""
+    sizes = {"ways": 5, "shots": 2, "queries": 2}
+
+    class Repeating:
+        def sample(self, generator, batch=None):
+            order = torch.randperm(30, generator=generator)[:5]
+            drawn = torch.randint(2, (5, 4), generator=generator)
+            x, y = POOL[order[:, None], drawn], torch.arange(5).repeat_interleave(2)
+            return Episode(x[:, :2].flatten(0, 1), y, x[:, 2:].flatten(0, 1), y)
+
+    found = set(audit(Repeating(), strict=False, **sizes).faults)
+    assert found == {"shared image", "image twice"}
+
+
 def test_without_the_pool_classes_are_not_checked():
-    report = audit(Faulty(classes=True, fixed=True), images=None, strict=False, episodes=50)
+    report = audit(
+        Faulty(classes=True, fixed=True, same=True), images=None, strict=False, episodes=50
+    )
     assert not set(BY_CLASS) & (set(report.faults) | set(report.checked))
 
 
 def test_images_that_are_not_in_the_pool_raise():
     with pytest.raises(ValueError, match="not among images: expected those that the sampler"):
         audit(Faulty(change=changed(support_x=lambda x: x / 2)))
-
-
-def test_a_pool_with_equal_images_raises():
-    pool = POOL.clone()
-    pool[3, 2] = pool[1, 0]
-    with pytest.raises(ValueError, match=r"images \(1, 0\) and \(3, 2\) are the same"):
-        audit(Faulty(), images=pool)
 
 
 def test_points_of_a_sine_that_are_given_away_raise():
@@ -191,16 +271,3 @@ def test_the_audit_goes_on_from_the_generator_that_it_is_given():
     for _ in range(3):
         Faulty().sample(other)
     assert torch.equal(generator.get_state(), other.get_state())
-
-
-def test_marked_images_are_all_different_and_survive_a_turn():
-    images = marked_images(7, 3, shape=(1, 5, 5), least=0.5)
-    assert images.shape == (7, 3, 1, 5, 5) and images.unique().numel() == 21
-    assert images.min() > 0.5 and images.max() == 1
-    assert torch.equal(images.rot90(1, (-2, -1)), images)
-
-
-@pytest.mark.parametrize("sizes", [(0, 5), (5, 0), (2**11, 2**11)])
-def test_more_or_fewer_images_than_can_be_told_apart_raise(sizes):
-    with pytest.raises(ValueError, match="images in all"):
-        marked_images(*sizes)

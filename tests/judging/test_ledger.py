@@ -1,10 +1,17 @@
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from metalearn_lite.judging import Ledger, read_ledger
-from metalearn_lite.judging.ledger import fill_ledger, how_made, recipe_parser, write_ledger
+from metalearn_lite.judging.ledger import (
+    commit_of,
+    fill_ledger,
+    how_made,
+    recipe_parser,
+    write_ledger,
+)
 
 DRAWS = [{"a": {"x": 1.0, "y": 3.0}, "b": [0.0, 1.0]}, {"a": {"x": 2.0, "y": 6.0}, "b": [2.0, 3.0]}]
 
@@ -53,6 +60,36 @@ def test_a_ledger_that_is_written_can_be_read(tmp_path):
     ledger = read_ledger(tmp_path / "a.json")
     assert ledger.draws == [DRAWS[0]] and ledger.about == made
     assert {"python", "torch", "metalearn_lite"} == set(made["versions"])
+    assert made["commit"]
+
+
+def test_the_commit_of_the_code_is_told_with_a_sign_when_it_was_changed(tmp_path, monkeypatch):
+    def git(*command):
+        identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        done = subprocess.run(
+            ["git", *identity, *command], cwd=tmp_path, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "code.py").write_text("x = 1\n")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    commit = git("rev-parse", "HEAD")
+    assert commit_of(package) == commit[:12]
+    (tmp_path / "notes.txt").write_text("beside the package")
+    assert commit_of(package) == commit[:12]
+    (package / "code.py").write_text("x = 2\n")
+    assert commit_of(package) == commit[:12] + "+"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert commit_of(package) == "unknown"
+
+
+def test_outside_of_git_the_commit_is_unknown(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert commit_of(tmp_path) == "unknown"
 
 
 def test_only_missing_draws_are_measured_and_each_is_written_at_once(tmp_path):

@@ -137,7 +137,7 @@ def test_initial_weights_have_the_scale_of_their_fan_in():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: conv4(0), "ways, width, channels are 0"),
+        (lambda: conv4(0), "ways is 0: expected 1 or more"),
         (lambda: conv4(5, norm="layer"), "norm is 'layer': expected 'batch', 'group' or 'none'"),
         (lambda: conv4(5, width=12, norm="group"), "width is 12"),
         (lambda: mlp(hidden=()), "at least one hidden layer"),

@@ -3,9 +3,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from metalearn_lite.maml import maml_loss
 from metalearn_lite.models import BatchStatisticsNorm, conv4, mlp
 from metalearn_lite.models.stacked import Fold, Patches, stacked_network
 from metalearn_lite.randomness import seeded
+from metalearn_lite.reptile import reptile_step
+from metalearn_lite.tasks import Episode
 
 
 def random(*shape, seed=0):
@@ -125,6 +128,115 @@ def test_hooks_are_left_to_the_plain_way():
     on_a_layer.head.register_forward_hook(lambda *_: None)
     on_the_whole.register_forward_pre_hook(lambda *_: None)
     assert stacked_network(on_a_layer) is None and stacked_network(on_the_whole) is None
+
+
+# What layers do with inputs of another rank, and shapes at which memory is laid out otherwise:
+# the network, the shape of an example, and whether the tasks can be computed together.
+SHAPES = {
+    "rows of vectors": (
+        lambda: nn.Sequential(nn.Linear(6, 4, bias=False), nn.Flatten(), nn.Linear(12, 2)),
+        (3, 6),
+        False,
+    ),
+    "rows of vectors, with a bias": (
+        lambda: nn.Sequential(nn.Linear(6, 4), nn.Flatten(), nn.Linear(12, 2)),
+        (3, 6),
+        False,
+    ),
+    "groups of sequences": (
+        lambda: nn.Sequential(nn.GroupNorm(1, 3), nn.Flatten(), nn.Linear(9, 2)),
+        (3, 3),
+        False,
+    ),
+    "groups of features": (
+        lambda: nn.Sequential(nn.Linear(4, 6), nn.GroupNorm(2, 6), nn.Linear(6, 2)),
+        (4,),
+        True,
+    ),
+    "a linear layer on images": (
+        lambda: nn.Sequential(nn.Linear(5, 3), nn.Flatten(), nn.Linear(12, 2)),
+        (1, 4, 5),
+        False,
+    ),
+    "images of height 1": (
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 2, (1, 3)),
+            nn.ReLU(),
+            nn.Conv2d(2, 2, (1, 3)),
+            nn.Flatten(),
+            nn.Linear(8, 2),
+        ),
+        (1, 1, 8),
+        True,
+    ),
+    "images of width 1": (
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 3, (3, 1)), BatchStatisticsNorm(3), nn.Flatten(), nn.Linear(18, 2)
+        ),
+        (1, 8, 1),
+        True,
+    ),
+    "one pixel": (
+        lambda: nn.Sequential(nn.Conv2d(2, 3, 1), nn.Tanh(), nn.Flatten(), nn.Linear(3, 2)),
+        (2, 1, 1),
+        True,
+    ),
+    "steps of one pixel": (
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 2, 3, padding=1),
+            nn.GroupNorm(1, 2),
+            nn.Conv2d(2, 2, 2, stride=1),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(2, 2),
+        ),
+        (1, 4, 5),
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("tasks", [2, 4])
+def test_any_shape_of_an_example_gives_what_the_plain_loop_gives(name, tasks):
+    make, shape, together = SHAPES[name]
+    torch.manual_seed(0)
+    model = make().double()
+    x, y = random(tasks, 4, *shape), torch.arange(4).remainder(2).expand(tasks, -1)
+    episode = Episode(x, y, random(tasks, 4, *shape, seed=1), y)
+    assert (stacked_network(model, x) is not None) == together
+    options = {"inner_lr": 0.1, "inner_steps": 2}
+    found, plain = (
+        _loss_and_gradient(model, maml_loss(model, episode, task_by_task=one_by_one, **options))
+        for one_by_one in (False, True)
+    )
+    torch.testing.assert_close(found, plain, rtol=1e-10, atol=1e-12)
+    step = reptile_step(model, episode, **options)
+    alone = [reptile_step(model, task, **options) for task in episode.unbind()]
+    for key, p in step.items():
+        mean = torch.stack([one[key] for one in alone]).mean(dim=0)
+        torch.testing.assert_close(p, mean, rtol=1e-10, atol=1e-12)
+
+
+def _loss_and_gradient(model, loss):
+    gradient = torch.autograd.grad(loss, list(model.parameters()))
+    return torch.cat([loss.detach().view(1), *(g.flatten() for g in gradient)])
+
+
+@pytest.mark.parametrize(
+    "x", [torch.zeros(2, 3, 5), torch.zeros(2, 3, 5).half(), torch.zeros(2, 3, 5).long()]
+)
+def test_inputs_of_another_type_than_the_network_are_left_to_the_plain_way(x):
+    assert stacked_network(mlp(5, 2).double(), x) is None
+
+
+def test_inputs_that_are_not_contiguous_or_are_expanded_give_the_same():
+    model = conv4(3, width=8).double()
+    network, x = stacked_network(model), random(1, 1, 1, 14, 14).expand(3, 2, -1, -1, -1)
+    params = network.pack({n: p[0] for n, p in stacked(model, 1).items()})
+    params = {n: p.expand(3, *p.shape) for n, p in params.items()}
+    turned = x.transpose(-1, -2)
+    torch.testing.assert_close(network(params, turned), network(params, turned.contiguous()))
 
 
 GEOMETRIES = [(3, 3, 2, 1, 1), (3, 3, 1, 1, 1), (2, 4, 3, 0, 2), (1, 1, 1, 0, 0), (5, 5, 4, 2, 2)]

@@ -302,23 +302,6 @@ def test_the_expansion_has_the_coefficients_of_the_paper(k):
 # the inner Adam
 
 
-@pytest.mark.parametrize("betas", [(0.0, 0.999), (0.9, 0.99)])
-def test_the_inner_adam_steps_as_that_of_torch(betas):
-    start = [torch.randn(3, 2, generator=seeded(0)).double(), torch.randn(4).double()]
-    ours = [p.clone().requires_grad_() for p in start]
-    theirs = [p.clone().requires_grad_() for p in start]
-    adam = InnerAdam(ours, betas=betas)
-    reference = torch.optim.Adam(theirs, lr=0.1, betas=betas)
-    for step in range(5):
-        gradients = [torch.randn(p.shape, generator=seeded(step)).double() for p in start]
-        ours = adam.step(ours, gradients, 0.1)
-        for p, g in zip(theirs, gradients, strict=True):
-            p.grad = g.clone()
-        reference.step()
-    for p, q in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-12)
-
-
 def test_a_running_adam_passes_its_moments_from_task_to_task_and_a_new_one_does_not():
     model, tasks = small_mlp(), sines()(2)
     options = {"inner_lr": 0.01, "inner_steps": 3}
@@ -359,10 +342,6 @@ def test_an_inner_adam_of_another_network_is_refused():
     adam = InnerAdam(mlp(hidden=(3,)).parameters())
     with pytest.raises(ValueError, match="build InnerAdam from the parameters that adapt"):
         reptile_step(small_mlp(), sines()(), inner_lr=0.1, inner_steps=1, inner_optimizer=adam)
-    with pytest.raises(ValueError, match="no parameter requires a gradient"):
-        InnerAdam([torch.zeros(2)])
-    with pytest.raises(ValueError, match="betas are"):
-        InnerAdam([torch.zeros(2, requires_grad=True)], betas=(1.0, 0.9))
 
 
 # minibatches

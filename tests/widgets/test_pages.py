@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from metalearn_lite.widgets import explorer, guess_game, stepper
+from metalearn_lite.widgets import guess_game, stepper
 
 
 def figure(value=0):
@@ -110,43 +110,3 @@ def test_what_moves_keeps_its_keys_from_the_notebooks_shortcuts(episodes):
     """In JupyterLab the keys 1 to 6 would make the cell a heading."""
     for html in (two_steps(), guess_game(*episodes, label="?").data):
         assert 'data-lm-suppress-shortcuts="true"' in html
-
-
-def test_the_explorer_is_live_in_jupyter_and_a_picture_in_the_page():
-    drawn = []
-
-    def draw(points, kind):
-        drawn.append((points, kind))
-        return figure(points)
-
-    bundle = explorer(draw, points=(0, 10, 1), kind=["a", "b"])._repr_mimebundle_()
-    assert drawn == [(5, "a")]
-    assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert "data:image/png" in bundle["text/html"]
-    assert (
-        bundle["text/plain"] == "Drawn for points = 5, kind = a. In Jupyter there are sliders here."
-    )
-
-
-def test_moving_a_slider_draws_again(monkeypatch):
-    import ipywidgets
-
-    made, box = [], ipywidgets.VBox
-    monkeypatch.setattr(ipywidgets, "VBox", lambda children: made.append(children) or box(children))
-    drawn = []
-
-    def draw(points):
-        drawn.append(points)
-        return figure(points)
-
-    explorer(draw, points=(0, 10, 1))._repr_mimebundle_()
-    (slider, picture), before = made[0], made[0][1].value
-    slider.value = 8
-    assert drawn == [5, 8] and picture.value != before
-
-
-def test_a_control_that_is_none_is_an_error():
-    with pytest.raises(ValueError, match="control points is <object"):
-        explorer(figure, points=object())
-    with pytest.raises(ValueError, match="got no controls"):
-        explorer(figure)

@@ -1,0 +1,44 @@
+"""Counts and positive numbers: what passes, and what is named when it does not."""
+
+import math
+
+import pytest
+
+from metalearn_lite.arguments import check_counts, check_positive
+
+
+def test_counts_of_one_or_more_pass():
+    check_counts()
+    check_counts(shots=1, queries=15, tasks=10**12)
+
+
+def test_the_least_count_passes_and_the_one_below_does_not():
+    check_counts(steps=0, head_steps=3, least=0)
+    check_counts(channels=3, least=3)
+    with pytest.raises(ValueError, match="channels is 2: expected 3 or more"):
+        check_counts(channels=2, least=3)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({"shots": 0}, "shots is 0: expected 1 or more"),
+        ({"shots": 2, "queries": -1}, "queries is -1: expected 1 or more"),
+        ({"shots": math.nan}, "shots is nan: expected 1 or more"),
+        ({"steps": -1, "least": 0}, "steps is -1: expected 0 or more"),
+    ],
+)
+def test_a_count_that_is_too_small_is_named_with_what_is_expected(counts, message):
+    with pytest.raises(ValueError, match=message):
+        check_counts(**counts)
+
+
+def test_finite_numbers_above_zero_pass_however_small_or_large():
+    check_positive()
+    check_positive(lr=5e-324, scale=1.7e308, l2=1)
+
+
+@pytest.mark.parametrize("number", [0.0, -0.0, -1e-9, math.inf, -math.inf, math.nan])
+def test_a_number_that_is_not_finite_and_above_zero_is_named(number):
+    with pytest.raises(ValueError, match=f"l2 is {number}: expected a finite number above 0"):
+        check_positive(lr=0.1, l2=number)

@@ -1,0 +1,39 @@
+"""Make the editable install work in a folder whose name is not ASCII.
+
+An editable install is one line in a ``.pth`` file: the path of the clone. Before version 3.13
+Python reads that file in the encoding of the locale, and hatchling writes it in UTF-8: in a
+locale that is not UTF-8, Windows' own among them, the package would not be found, or Python
+would not even start. So such a path is written as code, which is ASCII.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.config import BuilderConfig
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+HOOK = "metalearn_lite_hook.pth"
+LINE = "import os, sys; sys.path.append(os.fsdecode({!r}))\n"
+
+
+class EditablePath(BuildHookInterface[BuilderConfig]):
+    """Replace hatchling's path file by one in ASCII, where they differ."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        if version != "editable" or self.root.isascii():
+            return
+        self.path_file.write_text(LINE.format(os.fsencode(self.root)), encoding="ascii")
+        build_data["force_include_editable"] = {
+            str(self.path_file): "_editable_impl_metalearn_lite.pth",
+            f"tools/{HOOK}": HOOK,
+        }
+        # hatchling writes a path file of its own for the Python files it is told to take
+        self.build_config.target_config["only-include"] = [f"tools/{HOOK}"]
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        self.path_file.unlink(missing_ok=True)
+
+    @property
+    def path_file(self) -> Path:
+        return Path(self.directory, "_editable_impl_metalearn_lite.pth")
