@@ -25,7 +25,6 @@ from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import Episode, ImageTasks
 from metalearn_lite.training import Iteration, meta_train
 
-INNER = {"inner_lr": 0.4, "inner_steps": 1}
 ITERATIONS = 60_000
 WARM_UP = 5  # iterations that are not counted
 
@@ -79,7 +78,7 @@ def main() -> None:
     watch = Watch(options.seconds, options.device)
 
     def objective(model: nn.Module, episode: Episode) -> Tensor:
-        return maml_loss(model, episode, **INNER)
+        return maml_loss(model, episode, inner_lr=0.4, inner_steps=1)
 
     with contextlib.suppress(TimeIsUp):
         meta_train(

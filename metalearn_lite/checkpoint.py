@@ -13,6 +13,7 @@ import os
 import pickle
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ import torch
 from torch import Tensor
 
 FORMAT = "metalearn_lite checkpoint 1"
+
+# What zipfile raises for a flipped bit, depending on where it lies.
+DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
 def write_atomically(path: Path | str, content: bytes) -> None:
@@ -130,17 +134,19 @@ def load_manifest(path: Path | str) -> dict[str, Any]:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], bytes]:
+    content = io.BytesIO(path.read_bytes())
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(content) as archive:
             manifest = json.loads(archive.read("manifest.json"))
             payload = archive.read("state.pt")
-    except (zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
+    except (*DAMAGED_ZIP, OSError, KeyError, ValueError) as error:  # no JSON, no UTF-8
         raise ValueError(
             f"{path} is damaged or no checkpoint of this package ({error}); "
             "expected a file written by save_checkpoint"
         ) from error
-    if manifest.get("format") != FORMAT:
-        raise ValueError(f"{path} has format {manifest.get('format')!r}: expected {FORMAT!r}")
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found != FORMAT:
+        raise ValueError(f"{path} has format {found!r}: expected {FORMAT!r}")
     return manifest, payload
 
 

@@ -26,6 +26,11 @@ def task_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     Raises:
         ValueError: if targets and outputs do not fit each other.
     """
+    if outputs.ndim < 2 or not targets.numel():
+        raise ValueError(
+            f"outputs have shape {tuple(outputs.shape)} and targets {tuple(targets.shape)}: "
+            "expected (n, outputs) and a target for each, n of 1 or more"
+        )
     rows = outputs.flatten(0, -2)
     if targets.is_floating_point():
         if targets.shape != outputs.shape:
@@ -35,6 +40,11 @@ def task_loss(outputs: Tensor, targets: Tensor) -> Tensor:
             )
         return default_loss(rows, targets.flatten(0, -2))
     ways = outputs.shape[-1]
+    if targets.shape != outputs.shape[:-1]:
+        raise ValueError(
+            f"labels have shape {tuple(targets.shape)} and outputs {tuple(outputs.shape)}: "
+            f"expected labels {tuple(outputs.shape[:-1])}, one for each row of outputs"
+        )
     if targets.dtype != torch.int64 or targets.min() < 0 or targets.max() >= ways:
         raise ValueError(
             f"labels are {targets.dtype} from {targets.min().item()} to {targets.max().item()}: "

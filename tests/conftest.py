@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-# tests that run side by side would fight over the cores
-torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+# the networks of the tests are small: a second thread costs more than it brings
+torch.set_num_threads(1)
 
 
 @pytest.fixture

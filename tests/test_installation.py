@@ -87,7 +87,7 @@ def start(site, code="pass", options=(), **environment):
     return subprocess.run(
         [sys.executable, "-S", *options, "-c", line],
         cwd=site,
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTHONPATH": "", **environment},
         capture_output=True,
     )
 

@@ -83,5 +83,20 @@ def test_values_of_another_shape_are_refused_where_pytorch_would_broadcast(shape
 
 
 def test_another_number_of_labels_is_refused():
-    with pytest.raises(ValueError, match=r"batch_size \(4\) to match target batch_size \(3\)"):
+    with pytest.raises(
+        ValueError, match=r"shape \(3,\) and outputs \(4, 3\): expected labels \(4,\)"
+    ):
         task_loss(random(4, 3), LABELS[:3])
+
+
+def test_labels_of_as_many_numbers_in_another_shape_are_refused():
+    labels = torch.zeros(3, 2, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"expected labels \(2, 3\), one for each row"):
+        task_loss(random(2, 3, 4), labels)
+
+
+@pytest.mark.parametrize(("outputs", "targets"), [((0, 3), (0,)), ((3,), (3,)), ((0, 2), (0, 2))])
+def test_empty_sets_and_outputs_without_a_row_are_refused(outputs, targets):
+    kind = torch.int64 if len(targets) == 1 else torch.float64
+    with pytest.raises(ValueError, match="a target for each, n of 1 or more"):
+        task_loss(random(*outputs), torch.zeros(targets, dtype=kind))

@@ -216,14 +216,14 @@ def test_a_matrix_leaves_out_pairs_without_a_value(ax):
 
 
 def test_a_cell_of_a_matrix_has_the_colour_of_its_number(ax):
-    values = {("a", "b"): 2.0, ("b", "a"): -2.0, ("b", "b"): 0.5}
-    plotting.matrix(ax, values, ["a", "b"], limit=2, digits=2)
+    values = {("a", "b"): 3.0, ("b", "a"): -3.0, ("b", "b"): 2.0}
+    plotting.matrix(ax, values, ["a", "b"], limit=4, digits=2)
     table = ax.images[0].get_array()
     assert table.mask.tolist() == [[True, False], [False, False]]
-    assert (table[0, 1], table[1, 0]) == (2, -2) and ax.images[0].get_clim() == (-2, 2)
-    colours = ax.images[0].to_rgba([2.0, -2.0, 0.0])
+    assert (table[0, 1], table[1, 0]) == (3, -3) and ax.images[0].get_clim() == (-4, 4)
+    colours = ax.images[0].to_rgba([3.0, -3.0])
     assert colours[0, 2] > colours[0, 0] and colours[1, 0] > colours[1, 2]  # purple and orange
-    assert [t.get_text() for t in ax.texts] == ["+2.00", "-2.00", "+0.50"]
+    assert [t.get_text() for t in ax.texts] == ["+3.00", "-3.00", "+2.00"]
     inks = [to_rgba(t.get_color()) for t in ax.texts]
     assert inks == [to_rgba(c) for c in ("white", "white", "black")]  # to be read on strong colours
     for labels in (ax.get_xticklabels(), ax.get_yticklabels()):

@@ -44,5 +44,5 @@ def test_the_smallest_and_very_large_seeds_are_seeds(seed):
 
 @pytest.mark.parametrize("seed", [-1, 1.0, True, "1", None, torch.tensor(1)])
 def test_what_is_no_whole_number_from_zero_on_is_named(seed):
-    with pytest.raises(ValueError, match=r"seed is .*: expected a whole number, 0 or more"):
+    with pytest.raises(ValueError, match=r"seed is .*: expected a whole number from 0 to below"):
         seeded(seed)

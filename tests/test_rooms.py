@@ -140,7 +140,9 @@ def test_a_door_reexports_what_is_public_and_does_nothing_else(room):
         for node in imports
     )
     names = [alias.asname or alias.name for node in imports for alias in node.names]
-    assert isinstance(listed, ast.Assign) and sorted(ast.literal_eval(listed.value)) == sorted(names)
+    assert isinstance(listed, ast.Assign) and sorted(ast.literal_eval(listed.value)) == sorted(
+        names
+    )
     assert len(set(names)) == len(names) and not [name for name in names if name.startswith("_")]
 
 

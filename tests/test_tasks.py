@@ -1,4 +1,6 @@
 import math
+from collections import Counter
+from itertools import permutations
 from types import SimpleNamespace
 
 import pytest
@@ -91,12 +93,11 @@ def test_drawing_with_replacement_would_be_noticed(numbered, generator, monkeypa
         check_classes(episode, 10)
 
 
-def test_subsets_hold_different_numbers_each_as_often_at_each_place(generator):
+def test_every_subset_in_every_order_is_drawn_as_often(generator):
     drawn = tasks_module._random_subsets((3000,), 4, 3, generator)
-    assert drawn.shape == (3000, 3)
-    assert all(len(set(row)) == 3 for row in drawn.tolist())
-    for place in range(3):
-        assert_chance(drawn[:, place].bincount(minlength=4), 3000, 1 / 4)
+    counts = Counter(map(tuple, drawn.tolist()))
+    assert set(counts) == set(permutations(range(4), 3))
+    assert_chance(list(counts.values()), 3000, 1 / 24)
 
 
 def test_each_class_and_each_task_draws_examples_of_its_own(numbered, generator):
@@ -377,6 +378,8 @@ def test_a_batch_that_is_said_but_has_no_such_shape_is_an_error():
     x, y = torch.zeros(4, 2), torch.zeros(4, dtype=torch.int64)
     with pytest.raises(ValueError, match=r"so that the first 2 dimension\(s\) agree; for labels"):
         Episode(x, y, x, y, is_batch=True)
+    with pytest.raises(ValueError, match="the first 2 dimension"):
+        Episode(y.float(), y, y.float(), y, is_batch=True)
     with pytest.raises(ValueError, match=r"the first 1 dimension\(s\) agree"):
         Episode(x, y[:3], x, y, is_batch=False)
 

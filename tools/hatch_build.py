@@ -1,9 +1,9 @@
 """Make the editable install work in a folder whose name is not ASCII.
 
-An editable install is one line in a ``.pth`` file: the path of the clone. Before version 3.13
-Python reads that file in the encoding of the locale, and hatchling writes it in UTF-8: in a
-locale that is not UTF-8, Windows' own among them, the package would not be found, or Python
-would not even start. So such a path is written as code, which is ASCII.
+An editable install is one line in a ``.pth`` file: the path of the clone, which hatchling writes
+in UTF-8. Python reads it in the encoding of the locale (from 3.13 on in UTF-8, and then looks for
+the folder in that encoding). Where the two differ, on many a Windows for one, the package would not
+be found, or Python would not even start. So such a path is written as code, which is ASCII.
 """
 
 import os

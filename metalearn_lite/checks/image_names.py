@@ -23,6 +23,8 @@ def marked_images(
         ``(classes, examples, *shape)``, float32.
     """
     count = classes * examples
+    if not 0 <= least < 0.9:
+        raise ValueError(f"least is {least}: expected 0 to below 0.9, or numbers would coincide")
     if min(classes, examples) < 1 or count > 2**20:
         raise ValueError(f"{classes} classes of {examples}: expected 1 to {2**20} images in all")
     values = least + (1 - least) * torch.arange(1, count + 1) / count

@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from metalearn_lite.checkpoint import DAMAGED_ZIP
+
 Part = Literal["images_background", "images_evaluation"]
 CHARACTERS: dict[Part, int] = {"images_background": 964, "images_evaluation": 659}
 _DRAWING = re.compile(r"(images_\w+)/([^/]+)/([^/]+)/[^/]+\.png")
@@ -103,16 +105,22 @@ def read_drawings(source: Path, names: Sequence[str], *, size: int = 28) -> Tens
     Raises:
         ValueError: if a drawing cannot be read or has another size than the first.
     """
-    small = torch.empty(len(names), size, size, dtype=torch.uint8)
+    small, shape = torch.empty(len(names), size, size, dtype=torch.uint8), None
     with _opened(source) as open_file:
         for i, name in enumerate(names):
             try:
                 with open_file(name) as file, Image.open(file) as image:
                     ink = 255 - torch.from_numpy(np.array(image.convert("L"))).float()
-            except (UnidentifiedImageError, zipfile.BadZipFile, OSError, SyntaxError) as error:
+            except (*DAMAGED_ZIP, UnidentifiedImageError, OSError, SyntaxError) as error:
                 raise ValueError(
                     f"{name} in {source} cannot be read ({error}): fetch the archive again"
                 ) from error
+            shape = shape or ink.shape
+            if ink.shape != shape:
+                raise ValueError(
+                    f"{name} in {source} has {tuple(ink.shape)} pixels and the first drawing "
+                    f"{tuple(shape)}: expected the same; fetch the archive again"
+                )
             small[i] = F.adaptive_avg_pool2d(ink[None], size)[0].round().to(torch.uint8)
     return small
 
@@ -127,7 +135,7 @@ def _listing(source: Path) -> Iterator[tuple[str, int]]:
     try:
         with zipfile.ZipFile(source) as archive:
             members = archive.infolist()
-    except zipfile.BadZipFile as error:
+    except DAMAGED_ZIP as error:
         raise ValueError(
             f"{source} is no whole zip file ({error}): delete it and fetch it again"
         ) from error

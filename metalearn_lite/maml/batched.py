@@ -112,7 +112,7 @@ def adapt(
     tasks = len(support_y)
     packed = network.pack({**dict(model.named_parameters()), **params})
     start = {name: p.expand(tasks, *p.shape) for name, p in packed.items()}
-    rates = settings.inner_lr
+    rates = _by_name(settings.inner_lr, params)
 
     def support_loss(adapted: Params) -> Tensor:
         return tasks * task_loss(network({**start, **adapted}, support_x), support_y)
@@ -120,7 +120,7 @@ def adapt(
     adapted = descend(
         support_loss,
         {name: start[name] for name in params},
-        inner_lr=network.pack(cast(Params, rates)) if isinstance(rates, Mapping) else rates,
+        inner_lr=network.pack(rates),
         inner_steps=settings.inner_steps,
         first_order=settings.first_order,
     )
@@ -132,17 +132,30 @@ def _learned(
 ) -> tuple[list[Tensor], _Learned]:
     """Return the tensors that get a gradient, and leaves that stand for them."""
     params = dict(model.named_parameters())
-    rates = dict(inner_lr) if isinstance(inner_lr, Mapping) else dict.fromkeys(params, inner_lr)
+    rates = inner_lr if isinstance(inner_lr, Mapping) else {"": inner_lr}
     candidates: list[Any] = [*params.values(), *rates.values()]
     owners: dict[int, Tensor] = {id(t): t for t in candidates if requires_gradient(t)}
     on = torch.is_grad_enabled()
     leaves = {key: owner.detach().requires_grad_(on) for key, owner in owners.items()}
+    stand_ins: Any = {name: leaves.get(id(r), cast(Any, r)) for name, r in rates.items()}
+    learned_lr = stand_ins if isinstance(inner_lr, Mapping) else stand_ins[""]
     return list(owners.values()), _Learned(
         network.pack({name: leaves.get(id(p), p.detach()) for name, p in params.items()}),
         frozenset(name for name, p in params.items() if p.requires_grad),
-        network.pack({name: leaves.get(id(r), cast(Any, r)) for name, r in rates.items()}),
+        network.pack(_by_name(learned_lr, params)),
         list(leaves.values()) if on else [],
     )
+
+
+def _by_name(inner_lr: Rate, params: Params) -> dict[str, Any]:
+    """Return the rate of each parameter; one of several numbers in the shape of its parameter.
+
+    So it can be packed as its parameter is, where that is packed.
+    """
+    rates = inner_lr if isinstance(inner_lr, Mapping) else dict.fromkeys(params, inner_lr)
+    named: dict[str, Any] = {name: rates[name] for name in params if name in rates}
+    several = {name for name, rate in named.items() if isinstance(rate, Tensor) and rate.ndim}
+    return {n: r.expand_as(params[n]) if n in several else r for n, r in named.items()}
 
 
 def _loss_and_gradient(

@@ -38,7 +38,7 @@ def sampler(
         inputs, targets = x, y
         if minibatch is not None:
             rows = torch.randint(len(x), (minibatch,), generator=generator, device=generator.device)
-            inputs, targets = x[rows.to(x.device)], y[rows.to(x.device)]
+            inputs, targets = x[rows.to(x.device)], y[rows.to(y.device)]
         return inputs if augment is None else augment(inputs, generator), targets
 
     return draw

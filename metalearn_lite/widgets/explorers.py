@@ -65,7 +65,8 @@ def explorer(draw: Draw, **controls: Any) -> Explorer:
     if not controls:
         raise ValueError("got no controls: expected one for each argument of draw")
     for name, value in controls.items():
-        if ipywidgets.interactive.widget_from_abbrev(value) is None:
+        known = isinstance(value, bool | list) or (isinstance(value, tuple) and len(value) == 3)
+        if not known or ipywidgets.interactive.widget_from_abbrev(value) is None:
             raise ValueError(
                 f"control {name} is {value!r}: expected (least, most, step), a list or a bool"
             )

@@ -1,24 +1,24 @@
-"""Try answers in copies of one process, instead of in a kernel for each submission.
+"""Try each answer alone, in a copy of one process, where nbgrader needs a kernel for all.
 
-The notebook of the solution runs once, from top to bottom. For each trial the process is then
-copied; the copy runs the cells that the trial changes, and all that may come out differently
-because of them. What it does there ends with the copy, so no answer can harm the next.
+The notebook of the solution runs once, from top to bottom. For each trial the process is
+copied. The copy runs the cell with the answer and the checks that have to do with it, and
+ends: no answer can meet what another has left behind.
 
     python trials.py COURSE ASSIGNMENT < trials > complaints
 
-Reads a list of trials, each ``{"changes": {cell: source}, "seconds": limit of a check}``.
-Writes for the solution and for each trial which cells raised, and what they said. That this
-is what nbgrader finds is tested in test_graders.
+Reads a list of trials, ``{"cell": id, "source": answer, "seconds": limit of a check}``. Writes
+which cells raised, and what they said: in the solution, in each trial, and in the solution
+once more after all answers were used. That nbgrader finds the same is tested in test_graders.
 """
 
 import ast
+import io
 import json
 import os
 import runpy
 import symtable
 import sys
-import tempfile
-from dataclasses import dataclass
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
 
@@ -26,64 +26,73 @@ import nbformat
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-LIMIT = 300  # seconds of computing that a trial may take in all
-LEFT_OUT = "KernelEnded: this cell ended the kernel; it was left out"  # as in cell_by_cell
+LIMIT = 200  # seconds of computing for a copy: none comes near it
 
 
-@dataclass(frozen=True)
 class Source:
-    """The source of a cell, and what it has to do with others.
+    """The source of a cell, and which names it shares with others.
 
     Attributes:
-        reads: the global names that it reads, in its functions too.
-        binds: those that it binds when it runs.
-        calls: whether something is called when it runs, not only defined.
+        text: the source.
+        statements: for each of them the global names that it reads, in its functions too, and
+            those that it binds.
+        acts: whether it defines or calls something: more than numbers and texts.
     """
 
-    text: str
-    reads: frozenset[str]
-    binds: frozenset[str]
-    calls: bool
-
-    @classmethod
-    def of(cls, text):
+    def __init__(self, text):
+        self.text = text
         try:
-            table, tree = symtable.symtable(text, "cell", "exec"), ast.parse(text)
-        except SyntaxError:  # it runs nothing
-            return cls(text, frozenset(), frozenset(), calls=False)
-        named = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)]  # globals()["name"]
-        reads = {name for name in named if isinstance(name, str)} | set(read_in(table))
-        binds = {s.get_name() for s in table.get_symbols() if bound(s)}
-        return cls(text, frozenset(reads), frozenset(binds), any(map(calls, tree.body)))
+            body = ast.parse(text).body
+        except SyntaxError:
+            body = []  # it does nothing
+        self.statements = [names_in(statement) for statement in body]
+        kinds = ast.FunctionDef, ast.ClassDef, ast.Lambda, ast.Call
+        self.acts = any(isinstance(node, kinds) for line in body for node in ast.walk(line))
+
+    @property
+    def binds(self):
+        return set().union(*(binds for _, binds in self.statements))
+
+    @property
+    def reads(self):
+        return set().union(*(reads for reads, _ in self.statements))
+
+    def spoiled_by(self, stale):
+        """Return what it binds from the first statement on that reads one of these names."""
+        for number, (reads, _) in enumerate(self.statements):
+            if reads & stale:
+                return set().union(*(binds for _, binds in self.statements[number:]))
+        return set()
 
 
-def read_in(table):
-    for symbol in table.get_symbols():
-        if symbol.is_referenced() and (symbol.is_global() or table.get_type() == "module"):
-            yield symbol.get_name()
-    for inner in table.get_children():
-        yield from read_in(inner)
+def names_in(statement):
+    """Return the global names that a statement reads and binds."""
+    texts = [n.value for n in ast.walk(statement) if isinstance(n, ast.Constant)]
+    reads = {text for text in texts if isinstance(text, str)}  # as in globals()["prediction"]
+    tables = [symtable.symtable(ast.unparse(statement), "cell", "exec")]
+    binds = {s.get_name() for s in tables[0].get_symbols() if not only_read(s)}
+    for table in tables:  # grows by the functions in it
+        tables += table.get_children()
+        found = [s for s in table.get_symbols() if s.is_referenced()]
+        reads |= {s.get_name() for s in found if table is tables[0] or s.is_global()}
+    return reads, binds
 
 
-def bound(symbol):
-    return symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace()
+def only_read(symbol):
+    return not (symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace())
 
 
-def calls(statement):
-    inside = [] if isinstance(statement, ast.FunctionDef) else ast.walk(statement)
-    return any(isinstance(node, ast.Call) for node in inside)
-
-
-class Cells:
-    """The code cells of an assignment, in order, and the place where they run."""
+class Notebook:
+    """The code cells of an assignment in order, and the place where they run."""
 
     def __init__(self, path):
         cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
-        self.sources = {c.metadata.nbgrader.grade_id: Source.of(c.source) for c in cells}
+        self.sources = {c.metadata.nbgrader.grade_id: Source(c.source) for c in cells}
         self.checks = {c.metadata.nbgrader.grade_id for c in cells if c.metadata.nbgrader.grade}
+        self.answers = {c.metadata.nbgrader.grade_id for c in cells if c.metadata.nbgrader.solution}
         main = ModuleType("__main__")
         self.shell = InteractiveShell.instance(user_module=main, user_ns=vars(main))
-        self.shell.history_manager.enabled = False  # its thread would not be copied
+        self.shell.history_manager.enabled = False  # a copy has no thread that would write it
         self.shell.showtraceback = lambda *_, **__: None
 
     def run(self, text):
@@ -95,65 +104,94 @@ class Cells:
         render = getattr(error, "_render_traceback_", None)
         return "\n".join(render()) if render else f"{type(error).__name__}: {error}"
 
-    def forget(self, names):
-        for name in names:
-            self.shell.user_ns.pop(name, None)
+    def run_again(self, cells):
+        """Run cells without what they have bound before; return what those said that raised."""
+        said = {}
+        for name, source in cells.items():
+            for old in self.sources[name].binds:
+                self.shell.user_ns.pop(old, None)
+            said[name] = self.run(source.text)
+        return {name: words for name, words in said.items() if words}
 
     def affected(self, changes):
-        """Yield the cells to run again, in order, with the sources that they have then.
+        """Return the cells that change and those that read a name which comes out differently.
 
-        They are those that change, those that read a name that one of these binds, and, once
-        code of an answer may have run outside of a check, all later checks.
+        Each with the source that it has then, and with those of its names that are new.
         """
-        stale, ran = set(), False
+        found, stale = {}, set()
         for name, source in self.sources.items():
-            now = Source.of(changes[name]) if name in changes else source
-            check = name in self.checks
-            if name in changes or now.reads & stale or (ran and check):
-                yield name, now, source.binds
-                stale |= source.binds | now.binds
-                ran = ran or not check and (now.calls or name not in changes)
+            if name in changes:
+                found[name] = changes[name], source.binds | changes[name].binds
+            elif source.reads & stale:
+                found[name] = source, source.spoiled_by(stale)
+            else:
+                continue
+            stale |= found[name][1]
+        return found
 
+    def to_check(self, changes):
+        """Return the cells that change, the checks that are affected, and what these need."""
+        found, needed = {}, set()
+        for name, (source, new) in reversed(self.affected(changes).items()):
+            if name in changes or name in self.checks or new & needed:
+                found[name] = source
+                needed |= source.reads
+        return dict(reversed(found.items()))
 
-class Trial:
-    """One trial, as often as there are cells that end the process and once more."""
+    def users(self, cell, answer):
+        """Return an answer with the cells that use it where another exercise could feel it.
 
-    def __init__(self, cells, changes):
-        self.cells, self.changes, self.left_out = cells, changes, {}
-
-    def complaints(self):
-        with tempfile.NamedTemporaryFile("w+") as place:
-            while True:
-                try:
-                    return json.loads(run_apart(lambda: self.run(place), seconds=LIMIT))
-                except ChildProcessError:
-                    place.seek(0)
-                    self.left_out[place.read().splitlines()[-1]] = LEFT_OUT
-
-    def run(self, place):
-        """Run the cells in this process; write down in which one we are."""
-        said = {}
-        for name, source, outdated in self.cells.affected(self.changes):
-            self.cells.forget(outdated)
-            print(name, file=place, flush=True)
-            said[name] = self.left_out.get(name) or self.cells.run(source.text)
-        return json.dumps({name: words for name, words in said.items() if words})
+        Checks are not among them: they use it in processes of their own.
+        """
+        order = list(self.sources)
+        others = [order.index(name) for name in self.checks if not name.startswith(f"{cell}__")]
+        found = self.affected({cell: answer}) if answer.acts else {}
+        return {
+            name: source
+            for name, (source, _) in found.items()
+            if name not in self.checks and order.index(name) < max(others)
+        }
 
 
 def main(course, assignment, trials):
-    os.chdir(course)
-    cells = Cells(course / "source" / assignment / f"{assignment}.ipynb")
-    solution = {name: cells.run(source.text) for name, source in cells.sources.items()}
-    found = {"solution": {n: words for n, words in solution.items() if words}, "trials": []}
-    for trial in trials:
-        marking.run_apart = limited(trial["seconds"])
-        found["trials"].append(Trial(cells, trial["changes"]).complaints())
-    return found
+    notebook = Notebook(course / "source" / assignment / f"{assignment}.ipynb")
+    solution = {name: notebook.run(source.text) for name, source in notebook.sources.items()}
+    return {
+        "solution": {name: words for name, words in solution.items() if words},
+        "trials": [tried(notebook, **trial) for trial in trials],
+        "after all": after_all(notebook, trials),
+    }
 
 
-def limited(most):
-    """Return ``run_apart`` with less patience: a loop without end need not take its full time."""
+def tried(notebook, *, cell, source, seconds):
+    """Return the complaints about one answer."""
+    marking.run_apart = hurried(seconds)
+    cells = notebook.to_check({cell: Source(source)})
+    return apart(lambda: notebook.run_again(cells))
+
+
+def hurried(most):
+    """Return ``run_apart`` with less patience, for a loop that has no end in any time."""
     return lambda check, *, seconds: run_apart(check, seconds=min(seconds, most))
+
+
+def after_all(notebook, trials):
+    """Return the complaints about the solution in a process that has used all answers."""
+
+    def use_all_and_check():
+        for trial in trials:
+            users = notebook.users(trial["cell"], Source(trial["source"]))
+            if len(users) > 1:
+                notebook.run_again(users)
+        solution = {name: notebook.sources[name] for name in notebook.answers}
+        return notebook.run_again(notebook.to_check(solution))
+
+    marking.run_apart = run_apart
+    return apart(use_all_and_check)
+
+
+def apart(function):
+    return json.loads(run_apart(lambda: json.dumps(function()), seconds=LIMIT))
 
 
 if __name__ == "__main__":
@@ -163,6 +201,6 @@ if __name__ == "__main__":
     from metalearn_lite.classroom import marking
     from metalearn_lite.classroom.sandbox import run_apart
 
-    output = sys.stdout
-    sys.stdout = open(os.devnull, "w")
-    json.dump(main(course, sys.argv[2], json.load(sys.stdin)), output)
+    with redirect_stdout(io.StringIO()):
+        found = main(course, sys.argv[2], json.load(sys.stdin))
+    json.dump(found, sys.stdout)

@@ -310,7 +310,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("fault", WRONG)
-def test_a_page_with_a_fault_is_objection(browser, tmp_path, fault):
+def test_a_page_with_a_fault_is_noticed(browser, tmp_path, fault):
     body, kind = WRONG[fault]
     (tmp_path / "wrong.html").write_text(f"<main>{body}</main>")
     with Visit(browser, tmp_path / "wrong.html") as visit:

@@ -111,7 +111,7 @@ def test_what_the_answers_say_of_results_holds_in_the_chapter(chapter):
         assert true, f"{chapter} no longer bears out: {claim}"
 
 
-def test_a_claim_that_is_wrong_is_objection(tmp_path):
+def test_a_claim_that_is_wrong_is_noticed(tmp_path):
     def glued(name, text):
         return {"metadata": {"scrapbook": {"name": name}}, "data": {"text/plain": [text]}}
 

@@ -102,3 +102,14 @@ def test_an_image_that_is_not_in_the_data_is_an_error_with_its_cure():
     (key,) = image_keys(images[0, :1] / 2)
     with pytest.raises(ValueError, match=r"not among images: .* turn augmentation off, or audit"):
         class_of(key, image_names(images[:, 1:]))
+
+
+@pytest.mark.parametrize("least", [-0.1, 0.9, 1.0, 2.0, float("nan")])
+def test_a_bound_that_would_make_numbers_coincide_is_refused(least):
+    with pytest.raises(ValueError, match=r"expected 0 to below 0\.9"):
+        marked_images(2, 2, least=least)
+
+
+def test_the_largest_set_that_is_allowed_has_all_its_images_different():
+    values = marked_images(2**10, 2**10, shape=(1,), least=0.89)
+    assert len(values.unique()) == 2**20

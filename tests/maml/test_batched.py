@@ -11,7 +11,7 @@ from metalearn_lite.maml.batched import Computed, Settings
 from metalearn_lite.models import BatchStatisticsNorm, Network, conv4, initialise, mlp
 from metalearn_lite.models.stacked import stacked_network
 from metalearn_lite.randomness import seeded
-from metalearn_lite.tasks import ImageTasks, SineTasks
+from metalearn_lite.tasks import Episode, ImageTasks, SineTasks
 
 RATE = 0.3
 
@@ -350,3 +350,24 @@ def test_adapting_from_other_parameters_begins_at_these():
 def test_a_network_without_a_head_of_its_own_is_computed_too():
     model = nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1, bias=False)).double()
     same(model, sines(), inner_steps=2)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (3, 3), (1, 3, 1, 1), (3, 1, 1, 1), (3, 3, 3, 3)])
+@pytest.mark.parametrize("for_all", [False, True])
+def test_a_rate_that_broadcasts_over_a_weight_does_so_in_the_layout_of_the_weight(shape, for_all):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 3, 3, bias=False), nn.Tanh(), nn.Flatten()).double()
+    x = torch.randn(2, 4, 3, 3, 3, generator=seeded(0), dtype=torch.float64)
+    y = torch.arange(4).remainder(3).expand(2, -1)
+    rate = torch.rand(shape, generator=seeded(1), dtype=torch.float64).requires_grad_()
+    inner_lr = rate if for_all else {"0.weight": rate}
+    network, params = stacked_network(model, x), dict(model.named_parameters())
+    loss = batched.maml_loss(network, model, Episode(x, y, x, y), Settings(inner_lr, 2))
+    wanted = plain.maml_loss(model, Episode(x, y, x, y), inner_lr=inner_lr, inner_steps=2)
+    torch.testing.assert_close(loss, wanted)
+    gradients = (torch.autograd.grad(value, rate)[0] for value in (loss, wanted))
+    torch.testing.assert_close(*gradients)
+    adapted = batched.adapt(network, model, params, x, y, Settings(inner_lr, 1))["0.weight"]
+    for task in range(2):
+        alone = plain.adapt(model, params, x[task], y[task], inner_lr=inner_lr, inner_steps=1)
+        torch.testing.assert_close(adapted[task], alone["0.weight"])

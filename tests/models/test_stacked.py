@@ -22,6 +22,13 @@ NETWORKS = {
     "conv4, group norm": lambda: conv4(3, width=16, norm="group"),
     "conv4, one group": lambda: conv4(3, width=4, norm="group"),
     "conv4, no norm": lambda: conv4(3, width=8, norm="none"),
+    "more filters than pixels": lambda: nn.Sequential(
+        nn.Conv2d(1, 12, 3, stride=2),
+        BatchStatisticsNorm(12),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(12, 3),
+    ),
     "mlp": lambda: mlp(5, 3),
     "other kernels": lambda: nn.Sequential(
         nn.Conv2d(1, 4, (5, 3), stride=3, padding=(2, 0), bias=False),

@@ -148,7 +148,3 @@ def test_a_file_without_a_place_for_the_table_is_named(package, tmp_path, monkey
 def test_the_modules_are_listed(package, monkeypatch, capsys):
     run(monkeypatch, "--modules")
     assert "    3 reptile/steps.py\n" in capsys.readouterr().out
-
-
-def test_the_package_is_below_its_caps():
-    assert count_code.excesses(count_code.count(count_code.PACKAGE)) == []

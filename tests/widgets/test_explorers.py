@@ -115,3 +115,9 @@ def test_a_control_that_is_none_is_an_error():
         explorer(figure, kind=["a"], points=object())
     with pytest.raises(ValueError, match="got no controls: expected one for each argument of draw"):
         explorer(figure)
+
+
+@pytest.mark.parametrize("control", [5, 2.5, "text", {"a": 1}, (1, 2), None])
+def test_a_control_that_is_no_range_list_or_bool_is_refused(control):
+    with pytest.raises(ValueError, match=r"expected \(least, most, step\), a list or a bool"):
+        explorer(figure, points=control)
