@@ -5,6 +5,8 @@ from metalearn_lite.judging.baselines import (
     nearest_class,
     nearest_feature,
     nearest_pixel,
+    nearest_pixel_learn,
+    scratch_learn,
 )
 from metalearn_lite.judging.learners import LEARNERS, learner_from
 from metalearn_lite.judging.ledger import Ledger, read_ledger
@@ -26,6 +28,8 @@ __all__ = [
     "nearest_class",
     "nearest_feature",
     "nearest_pixel",
+    "nearest_pixel_learn",
     "read_ledger",
     "saved_bytes",
+    "scratch_learn",
 ]

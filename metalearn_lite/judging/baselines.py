@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from metalearn_lite.arguments import check_counts
-from metalearn_lite.maml import maml_predict
-from metalearn_lite.models.functional import call
+from metalearn_lite.maml.dispatch import maml_learn
+from metalearn_lite.models.functional import AdaptedNetwork, call
 from metalearn_lite.models.networks import Network
 from metalearn_lite.models.query_statistics import Answer, answer_each_task
 from metalearn_lite.tasks import Episode, check_single
@@ -101,5 +101,17 @@ def from_scratch(model: nn.Module, episode: Episode, *, steps: int = 5, lr: floa
     Raises:
         ValueError: if ``steps`` is negative, or labels and outputs do not fit.
     """
+    return answer_each_task(model, episode, partial(scratch_learn, model, steps=steps, lr=lr))
+
+
+def scratch_learn(model: nn.Module, task: Episode, *, steps: int, lr: float) -> AdaptedNetwork:
+    """Train from the weights of ``model`` on one task, and return what answers its queries.
+
+    Args:
+        model: where to start from, head included; not changed.
+        task: a single episode.
+        steps: as in ``from_scratch``.
+        lr: as in ``from_scratch``.
+    """
     check_counts(steps=steps, least=0)
-    return maml_predict(model, episode, inner_lr=lr, inner_steps=steps)
+    return maml_learn(model, task, inner_lr=lr, inner_steps=steps)

@@ -4,9 +4,10 @@ The algorithm is in ``plain``, on one page. ``dispatch`` documents its options, 
 ``batched``, the same numbers for many tasks together, where that is known to be right.
 """
 
-from metalearn_lite.maml.dispatch import adapt, maml_loss, maml_predict
-from metalearn_lite.maml.meta_sgd import MetaSGD
+from metalearn_lite.maml.dispatch import adapt, maml_learn, maml_loss, maml_predict
+from metalearn_lite.maml.meta_sgd import MetaSGD, meta_sgd_learn
 from metalearn_lite.maml.proto_maml import (
+    proto_maml_learn,
     proto_maml_loss,
     proto_maml_predict,
     start_at_prototypes,
@@ -15,8 +16,11 @@ from metalearn_lite.maml.proto_maml import (
 __all__ = [
     "MetaSGD",
     "adapt",
+    "maml_learn",
     "maml_loss",
     "maml_predict",
+    "meta_sgd_learn",
+    "proto_maml_learn",
     "proto_maml_loss",
     "proto_maml_predict",
     "start_at_prototypes",

@@ -2,9 +2,11 @@
 
 from metalearn_lite.prototypes.fitted_heads import (
     LearnedRidge,
+    head_learn,
     head_predict,
     logistic_head,
     ridge_head,
+    ridge_learn,
     ridge_loss,
     ridge_predict,
     svm_head,
@@ -13,6 +15,7 @@ from metalearn_lite.prototypes.fitted_heads import (
 from metalearn_lite.prototypes.means import (
     linear_form,
     prototype_head,
+    prototype_learn,
     prototype_logits,
     prototype_loss,
     prototype_predict,
@@ -21,15 +24,18 @@ from metalearn_lite.prototypes.means import (
 
 __all__ = [
     "LearnedRidge",
+    "head_learn",
     "head_predict",
     "linear_form",
     "logistic_head",
     "prototype_head",
+    "prototype_learn",
     "prototype_logits",
     "prototype_loss",
     "prototype_predict",
     "prototypes",
     "ridge_head",
+    "ridge_learn",
     "ridge_loss",
     "ridge_predict",
     "svm_head",

@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from metalearn_lite.judging import from_scratch, nearest_class, nearest_feature, nearest_pixel
+from metalearn_lite.judging import (
+    from_scratch,
+    nearest_class,
+    nearest_feature,
+    nearest_pixel,
+    scratch_learn,
+)
 from metalearn_lite.models import conv4, mlp
 from metalearn_lite.tasks import Episode, ImageTasks, SineTasks
 
@@ -76,9 +82,17 @@ def test_from_scratch_fits_regression_too(generator):
     assert outputs.shape == (5, 1)
 
 
-def test_batches_and_negative_steps_are_errors(generator):
+def test_the_tasks_of_a_batch_are_answered_one_by_one(generator):
+    model, batch = mlp(generator=generator), SineTasks(10, 5).sample(generator, batch=3)
+    together = from_scratch(model, batch, lr=0.01)
+    assert together.shape == (3, 5, 1)
+    for outputs, task in zip(together, batch.unbind(), strict=True):
+        torch.testing.assert_close(outputs, from_scratch(model, task, lr=0.01))
+
+
+def test_what_learns_one_task_takes_no_batch_and_no_negative_steps(generator):
     batch = SineTasks(10, 5).sample(generator, batch=3)
     with pytest.raises(ValueError, match="holds 3 tasks: expected one"):
-        from_scratch(mlp(), batch)
+        scratch_learn(mlp(), batch, steps=1, lr=0.1)
     with pytest.raises(ValueError, match="steps is -1"):
         from_scratch(mlp(), next(batch.unbind()), steps=-1)

@@ -8,15 +8,17 @@ import torch.nn.functional as F
 from metalearn_lite.datasets import per_image
 from metalearn_lite.evaluation import evaluate
 from metalearn_lite.judging import from_scratch
-from metalearn_lite.models import Network, conv4, fix_statistics, mlp, new_head
+from metalearn_lite.models import Network, conv4, mlp, new_head
 from metalearn_lite.tasks import Episode, ImageTasks, SineTasks
 from metalearn_lite.transfer import (
     as_predict,
     features,
     fine_tune,
+    fine_tune_learn,
     layer_decay,
     linear_probe,
     pretrain,
+    probe_learn,
 )
 
 
@@ -268,34 +270,7 @@ def test_the_probe_follows_a_permutation_of_the_labels(model, problem):
     torch.testing.assert_close(two(x)[:, order], one(x), atol=1e-3, rtol=1e-3)
 
 
-# --- pre-training, features, predict ------------------------------------------------
-
-
-def test_pretraining_learns_its_classes_and_follows_the_generator(problem):
-    model = conv4(5, width=16, generator=torch.Generator().manual_seed(1))
-    runs = [
-        pretrain(
-            model, *problem, steps=60, minibatch=16, generator=torch.Generator().manual_seed(2)
-        )
-        for _ in range(2)
-    ]
-    assert same_weights(*runs)
-    x, y = problem
-    assert (runs[0](x).argmax(1) == y).double().mean() > 0.9
-
-
-def test_no_steps_of_pretraining_give_a_copy(model, problem):
-    trained = pretrain(model, *problem, steps=0, generator=torch.Generator())
-    assert same_weights(trained, model) and trained is not model
-
-
-def test_features_do_not_depend_on_the_batch_when_nothing_else_does(model, problem):
-    x, _ = problem
-    fixed = fix_statistics(model, x)
-    whole = features(fixed, x)
-    assert whole.shape == (30, 8) and not whole.requires_grad
-    torch.testing.assert_close(features(fixed, x, chunk=7), whole)
-    torch.testing.assert_close(fixed.head(whole), fixed(x))
+# --- predict ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ways", [2, 5])
@@ -344,25 +319,6 @@ def test_fine_tuning_names_what_is_wrong(model, problem, options, message):
         fine_tune(model, *problem, **{"steps": 2, "lr": 0.1, **options})
 
 
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        (lambda x, y: (x, y[:-1]), "30 inputs and 29 labels"),
-        (lambda x, y: (x[:0], y[:0]), "0 inputs and 0 labels"),
-        (lambda x, y: (x, y + 1), "from 1 to 5: expected int64 of shape .* 0 to 4"),
-        (lambda x, y: (x, y - 1), "from -1 to 3"),
-        (lambda x, y: (x, y.int()), "torch.int32"),
-        (lambda x, y: (x, y[:, None].float()), r"targets have shape \(30, 1\)"),
-        (lambda x, y: (x * torch.nan, y), "the loss is nan"),
-    ],
-)
-def test_data_that_do_not_fit_are_errors(model, problem, change, message):
-    with pytest.raises(ValueError, match=message):
-        fine_tune(model, *change(*problem), steps=1, lr=0.1)
-    with pytest.raises(ValueError, match=message):
-        pretrain(model, *change(*problem), steps=1, generator=torch.Generator())
-
-
 def test_the_probe_names_what_is_wrong(model, problem):
     x, y = problem
     with pytest.raises(ValueError, match=r"no example of class \[2\]"):
@@ -378,10 +334,16 @@ def test_the_probe_names_what_is_wrong(model, problem):
 
 
 def test_other_bad_arguments_are_errors(model, problem, generator):
-    with pytest.raises(ValueError, match="chunk is 0"):
-        features(model, problem[0], chunk=0)
     with pytest.raises(ValueError, match="decay is 0"):
         layer_decay(model, 0.1, 0)
     batch = SineTasks(5, 5).sample(generator, batch=3)
-    with pytest.raises(ValueError, match="holds 3 tasks"):
-        as_predict(linear_probe)(mlp(), batch)
+    for learn in (probe_learn, partial(fine_tune_learn, steps=1, lr=0.1)):
+        with pytest.raises(ValueError, match="holds 3 tasks"):
+            learn(mlp(), batch)
+
+
+def test_the_tasks_of_a_batch_are_answered_one_by_one(generator):
+    predict, network = as_predict(linear_probe), mlp(generator=generator)
+    batch = SineTasks(5, 5).sample(generator, batch=3)
+    for outputs, task in zip(predict(network, batch), batch.unbind(), strict=True):
+        torch.testing.assert_close(outputs, predict(network, task))

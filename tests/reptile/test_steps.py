@@ -134,36 +134,6 @@ def test_the_whole_way_ends_where_the_inner_loop_of_maml_ends():
     torch.testing.assert_close(predicted, maml_predict(model, episode, inner_lr=0.1, inner_steps=3))
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("minibatch", [None, 4, 7, 100])
-def test_tasks_together_give_the_mean_of_tasks_one_by_one(optimizer, minibatch):
-    model, tasks = conv4(3, width=8, generator=seeded(0)).double(), images().sample(seeded(2), 3)
-    options = {"inner_lr": 0.1, "inner_steps": 3, "minibatch": minibatch}
-    options["inner_optimizer"] = optimizer
-    # Adam divides a gradient by its own size: rounding decides the sign of those that are zero
-    model.requires_grad_(False)
-    for name, p in model.named_parameters():
-        p.requires_grad_(not (name.startswith("features") and name.endswith("bias")))
-    one_by_one, order = [], seeded(5)
-    for task in tasks.unbind():
-        one_by_one.append(reptile_step(model, task, generator=order, **options))
-    together = reptile_step(model, tasks, generator=seeded(5), **options)
-    mean = {name: sum(step[name] for step in one_by_one) / 3 for name in together}
-    all_close(together, mean, atol=1e-9, rtol=0)
-    if minibatch == 4:
-        assert far(together, reptile_step(model, tasks, generator=seeded(6), **options)) > 1e-6
-
-
-def test_a_network_that_cannot_be_batched_gives_what_its_twin_gives():
-    plain = smooth_mlp()
-    twin = nn.Sequential(plain[0], plain[1], plain[3])
-    episode, options = sines()(3), {"inner_lr": 0.05, "inner_steps": 4, "minibatch": 3}
-    a = reptile_step(plain, episode, generator=seeded(0), **options)
-    b = reptile_step(twin, episode, generator=seeded(0), **options)
-    assert far(a, named(plain)) > 1e-3
-    all_close({n.replace("3.", "2."): p for n, p in a.items()}, b)
-
-
 def test_the_gradient_of_the_loss_is_the_way_back_from_where_the_tasks_lead():
     model, episode = small_mlp(), sines()(3)
     options = {"inner_lr": 0.05, "inner_steps": 3}
@@ -338,30 +308,7 @@ def test_prediction_leaves_a_running_adam_as_it_was():
     torch.testing.assert_close(outputs, torch.stack(alone))
 
 
-def test_an_inner_adam_of_another_network_is_refused():
-    adam = InnerAdam(mlp(hidden=(3,)).parameters())
-    with pytest.raises(ValueError, match="build InnerAdam from the parameters that adapt"):
-        reptile_step(small_mlp(), sines()(), inner_lr=0.1, inner_steps=1, inner_optimizer=adam)
-
-
 # minibatches
-
-
-def test_minibatches_show_every_example_once_before_any_twice():
-    seen = []
-
-    def loss_fn(outputs, targets):
-        seen.append(targets.flatten())
-        return (outputs - targets).square().mean()
-
-    episode = sines()()  # nine examples in all
-    options = {"inner_lr": 0.0, "inner_steps": 6, "minibatch": 3, "loss_fn": loss_fn}
-    reptile_step(small_mlp(), episode, generator=seeded(0), **options)
-    everything = torch.cat([episode.support_y, episode.query_y]).flatten().sort().values
-    rounds = torch.stack(seen).view(2, 9)
-    for one in rounds:
-        assert torch.equal(one.sort().values, everything)
-    assert not torch.equal(rounds[0], rounds[1])
 
 
 # what is left alone, and what is refused
@@ -392,22 +339,6 @@ def test_predictions_of_a_batch_are_those_of_its_tasks(statistics):
     assert together.shape == (2, 9, 3) and not together.requires_grad
     for outputs, task in zip(together, tasks.unbind(), strict=True):
         torch.testing.assert_close(outputs, reptile_predict(model, task, **options))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"inner_steps": -1}, "inner_steps is -1"),
-        ({"inner_lr": float("nan")}, "inner_lr is nan"),
-        ({"minibatch": 0}, "minibatch is 0"),
-        ({"inner_optimizer": "lamb"}, "inner_optimizer is 'lamb'"),
-        ({"examples": "queries"}, "examples is 'queries'"),
-        ({"meta_lr": float("inf")}, "weight is inf"),
-    ],
-)
-def test_a_wrong_setting_is_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        reptile_step(small_mlp(), sines()(), **{"inner_lr": 0.1, "inner_steps": 1} | options)
 
 
 def test_labels_that_the_head_has_not_are_refused():

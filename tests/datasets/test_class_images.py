@@ -1,0 +1,83 @@
+"""Images by class: splits that leak nothing, and everything else stays together."""
+
+import pytest
+import torch
+
+from metalearn_lite.datasets import ClassImages, digits
+
+
+@pytest.fixture
+def small():
+    """Four classes in three groups; pixel 0 is the class, pixel 1 the example."""
+    images = torch.zeros(4, 5, 1, 2, 2)
+    images[..., 0, 0, 0] = torch.arange(4).view(-1, 1)
+    images[..., 0, 0, 1] = torch.arange(5)
+    return ClassImages(
+        images,
+        ("a", "b", "c", "d"),
+        ("x", "x", "y", "z"),
+        {"train": ("x",), "test": ("y", "z")},
+        {"slant": torch.arange(20.0).view(4, 5)},
+    )
+
+
+def test_a_split_by_group_keeps_names_images_and_factors_together(small):
+    train, test = small.split_groups()
+    assert train.class_names == ("a", "b") and test.class_names == ("c", "d")
+    assert test.images[:, 0, 0, 0, 0].tolist() == [2, 3]
+    assert test.factors["slant"].equal(small.factors["slant"][2:])
+    (only,) = small.split_groups(["z"])
+    assert only.groups == ("z",)
+
+
+def test_the_parts_of_a_split_share_no_group(small):
+    train, test = small.split_groups()
+    assert not set(train.groups) & set(test.groups)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ((["x"], ["x", "y"]), "groups in two parts \\['x'\\]"),
+        ((["w"],), "groups not in the data \\['w'\\]"),
+        (([], ["x"]), "expected each part to name some of"),
+    ],
+)
+def test_splits_that_leak_or_are_empty_are_errors(small, parts, message):
+    with pytest.raises(ValueError, match=message):
+        small.split_groups(*parts)
+
+
+def test_data_without_a_documented_split_says_so():
+    with pytest.raises(ValueError, match="no documented split"):
+        digits().split_groups()
+
+
+def test_flatten_gives_each_image_its_class(small):
+    x, y = small.flatten()
+    assert x.shape == (20, 1, 2, 2) and y.dtype == torch.int64
+    assert torch.equal(x[:, 0, 0, 0].long(), y)
+
+
+def test_examples_keeps_a_range_of_each_class(small):
+    part = small.examples(1, 3)
+    assert part.images[0, :, 0, 0, 1].tolist() == [1, 2]
+    assert part.factors["slant"].shape == (4, 2)
+    with pytest.raises(ValueError, match="examples 3 to 6"):
+        small.examples(3, 6)
+
+
+def test_rotations_are_classes_of_their_own(small):
+    turned = small.rotated()
+    assert len(turned) == 16 and turned.class_names[4] == "a at 90°"
+    assert torch.equal(turned.images[5], small.images[1].rot90(1, (-2, -1)))
+    assert turned.factors["slant"].shape == (16, 5)
+
+
+def test_mismatched_names_are_an_error():
+    with pytest.raises(ValueError, match="a name and a group for each class"):
+        ClassImages(torch.zeros(3, 5, 1, 2, 2), ("a", "b"), ("x", "x", "x"))
+
+
+def test_the_parts_are_described_in_one_line(small):
+    assert repr(small) == "ClassImages(4 classes x 5 examples, 3 groups)"
