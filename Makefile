@@ -15,8 +15,13 @@ INSTALLED := .venv/installed
 COURSE ?= course
 SEED ?= 2026
 
+# Of the check on a GPU: where it runs, how long MAML is timed, a folder with missing wheels.
+DEVICE ?= cuda
+TIME ?= 60
+WHEELS ?=
+
 .PHONY: book test quick lint lint-code lint-format lint-links lint-size types graders \
-  chapters-check pages assignments slides bundle chapters bench results links count hooks \
+  chapters-check pages assignments slides bundle chapters bench results links count hooks gpu \
   requirements wheel clean
 
 book: $(INSTALLED)
@@ -75,6 +80,10 @@ bench: $(INSTALLED)
 	$(RUN) benchmarks/task_gradients.py
 	$(RUN) benchmarks/maml.py
 
+# By the Python of the machine, which has a PyTorch for its GPU; nothing is installed into it.
+gpu:
+	$(PYTHON) tools/gpu_check.py --device $(DEVICE) --seconds $(TIME) $(if $(WHEELS),--wheels "$(WHEELS)")
+
 results: $(INSTALLED)
 	$(RUN) results/multi_task.py
 	$(RUN) results/maml_glyphs.py
@@ -106,7 +115,7 @@ wheel: $(INSTALLED)
 clean:
 	$(PYTHON) -c "import shutil; [shutil.rmtree(d, ignore_errors=True) for d in ('_build', 'dist')]"
 
-$(INSTALLED): requirements.txt pyproject.toml tools/metalearn_lite_hook.pth
+$(INSTALLED): requirements.txt pyproject.toml tools/metalearn_lite_hook.pth tools/hatch_build.py
 	$(PYTHON) -c "import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 11) and f'Python 3.11 or newer is needed, this is {v}; try make PYTHON=python3.12')"
 	$(PYTHON) -m venv .venv
 	$(RUN) -m pip install -q --disable-pip-version-check -r requirements.txt

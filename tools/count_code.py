@@ -36,7 +36,7 @@ NEEDED = (  # modules and rooms
     "models/heads.py",
     "models/functional.py",
     "models/query_statistics.py",
-    "training.py",
+    "training/loop.py",
     "evaluation.py",
     "transfer",
     "multitask/network.py",

@@ -92,6 +92,11 @@ class Classroom:
         path = self.folder / where / assignment / f"{assignment}.ipynb"
         return nbformat.read(path, as_version=4)
 
+    def seeds(self, assignment, where):
+        """Return the lines of a notebook that set the seed."""
+        code = [c.source for c in self.notebook(assignment, where).cells if c.cell_type == "code"]
+        return [line for line in "\n".join(code).splitlines() if line.startswith("SEED = ")]
+
     def submit(self, student, assignment, answers=None):
         """Hand in the student version, with these sources in the cells of these ids."""
         notebook = self.notebook(assignment)

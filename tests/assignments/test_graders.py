@@ -1,22 +1,40 @@
-"""The graders, tested through nbgrader's own commands: each answer gets what it deserves.
+"""The graders: each answer gets what it deserves and is told why, alone and among others.
 
-For each assignment one folder is made and these submissions are graded in it: the solution,
-the untouched student version, right answers written differently, and wrong answers of the
-kind that students give, the k-th of every exercise together in the k-th submission.
+For each assignment one folder is made, in which nbgrader's own commands grade two submissions:
+the untouched student version, and one with wrong and right answers in turn. Besides, every
+answer is tried alone, in a notebook that is the solution otherwise (trials.py says how). Of the
+same answer both ways must say the same. In test_round nbgrader grades the solution of every
+assignment, and all kinds of answers to one of them.
 """
 
 import importlib
 import re
-from itertools import zip_longest
+import sys
+from dataclasses import dataclass
 
 import pytest
-from classroom import ROOT, Classroom, solution_cells
+from classroom import ROOT, Answer, Classroom, solution_cells
 
 ASSIGNMENTS = sorted(path.name for path in (ROOT / "assignments" / "source").glob("*"))
 
 
+@dataclass(frozen=True)
+class Trial:
+    """An answer that was tried alone.
+
+    Attributes:
+        cell: where it stands.
+        answer: the answer, and what it must get.
+        said: what the cells said that raised, by their ids.
+    """
+
+    cell: str
+    answer: Answer
+    said: dict[str, str]
+
+
 class Graded:
-    """An assignment with its graded submissions."""
+    """An assignment with its graded submissions, and with all its answers tried alone."""
 
     def __init__(self, name, folder):
         self.name = name
@@ -30,32 +48,60 @@ class Graded:
             for cell in self.source.cells
             if cell.metadata.get("nbgrader", {}).get("grade") and cell.cell_type == "code"
         ]
-        self.submit_all()
-        self.room.nbgrader("autograde", name)
-        for student in ("untouched", "wrong0"):
-            self.room.nbgrader("generate_feedback", name, "--student", student)
+        self.grade()
+        self.try_alone()
 
-    def submit_all(self):
-        different = {key: answer.code for key, answer in self.answers.DIFFERENT.items()}
-        self.room.submit("solution", self.name, self.solution)
-        self.room.submit("untouched", self.name)
-        self.room.submit("different", self.name, self.solution | different)
-        self.wrong = list(self.wrong_submissions())
-        for number, wrong in enumerate(self.wrong):
-            codes = {key: answer.code for key, answer in wrong.items()}
-            self.room.submit(f"wrong{number}", self.name, self.solution | codes)
+    def grade(self):
+        cells = solution_cells(self.room.notebook(self.name))
+        untouched = {cell: Answer("untouched", code) for cell, code in cells.items()}
+        self.submissions = {"untouched": untouched, "mixed": self.mixed()}
+        for student, answers in self.submissions.items():
+            codes = {cell: answer.code for cell, answer in answers.items()}
+            self.room.submit(student, self.name, codes)
+        self.room.nbgrader("autograde", self.name)
+        self.room.nbgrader("generate_feedback", self.name)
 
-    def wrong_submissions(self):
-        for row in zip_longest(*self.answers.WRONG.values()):
-            named = zip(self.answers.WRONG, row, strict=True)
-            yield {key: answer for key, answer in named if answer is not None}
+    def mixed(self):
+        """Return a wrong answer to the first exercise, a right one to the second, and so on."""
+        answers = dict(self.answers.DIFFERENT)
+        for cell in list(answers)[::2]:
+            answers[cell] = next(a for a in self.answers.WRONG[cell] if not endless(a))
+        return answers
+
+    def try_alone(self):
+        wrong = [(cell, a) for cell, answers in self.answers.WRONG.items() for a in answers]
+        right = list(self.answers.DIFFERENT.items())
+        untouched = list(self.submissions["untouched"].items())
+        answers = wrong + right + untouched
+        trials = [
+            {"cell": cell, "source": a.code, "seconds": 1 if endless(a) else 60}
+            for cell, a in answers
+        ]
+        found = self.room.try_alone(self.name, trials)
+        self.of_solution, self.after_all = found["solution"], found["after all"]
+        self.tried = [Trial(*a, said) for a, said in zip(answers, found["trials"], strict=True)]
+        self.wrong, self.right = self.tried[: len(wrong)], self.tried[len(wrong) :][: len(right)]
+
+    def said_alone(self, student):
+        """Return all that was said of the answers of a submission, each of them tried alone."""
+        answers = self.submissions[student]
+        found = [trial.said for trial in self.tried if answers[trial.cell] is trial.answer]
+        assert len(found) == len(answers)
+        return {cell: words for said in found for cell, words in said.items()}
 
     def marks(self, student):
         return self.room.marks(student, self.name)
 
 
+def endless(answer):
+    """Say whether an answer waits for its time to be over: a second shows it as well as 15."""
+    return "never ends" in answer.says
+
+
 @pytest.fixture(scope="module", params=ASSIGNMENTS)
 def graded(request, tmp_path_factory):
+    if sys.platform != "linux":
+        pytest.skip("grading needs Linux, as the page for teachers says")
     return Graded(request.param, tmp_path_factory.mktemp(request.param))
 
 
@@ -65,9 +111,7 @@ def failed(graded, student):
 
 
 def test_the_solution_gets_full_marks(graded):
-    marks = graded.marks("solution")
-    assert graded.room.complaints("solution", graded.name) == {}
-    assert all(marks[name][0] == marks[name][1] for name in graded.checks)
+    assert graded.of_solution == {}
 
 
 def test_the_untouched_version_runs_to_the_end_and_gets_nothing(graded):
@@ -77,30 +121,53 @@ def test_the_untouched_version_runs_to_the_end_and_gets_nothing(graded):
 
 
 def test_right_answers_written_differently_get_full_marks(graded):
-    assert graded.room.complaints("different", graded.name) == {}
-    assert failed(graded, "different") == set()
-    for key, answer in graded.answers.DIFFERENT.items():
-        assert answer.code.strip() != graded.solution[key].strip()
+    assert {trial.cell for trial in graded.right} == set(graded.solution)
+    for trial in graded.right:
+        assert trial.said == {}
+        assert trial.answer.code.strip() != graded.solution[trial.cell].strip()
 
 
 def test_wrong_answers_get_the_marks_that_the_rubric_says(graded):
-    for number, wrong in enumerate(graded.wrong):
-        expected = {check for answer in wrong.values() for check in answer.loses}
-        assert failed(graded, f"wrong{number}") == expected, [a.about for a in wrong.values()]
-        marks = graded.marks(f"wrong{number}")
-        right = set(graded.checks) - expected
-        assert all(marks[name][0] == marks[name][1] for name in right)
+    assert graded.wrong
+    for trial in graded.wrong:
+        lost = trial.said.keys() & set(graded.checks)
+        assert lost == set(trial.answer.loses), f"{trial.cell}: {trial.answer.about}"
 
 
 def test_a_wrong_answer_is_told_what_is_wrong(graded):
-    for number, wrong in enumerate(graded.wrong):
-        said = graded.room.complaints(f"wrong{number}", graded.name)
-        for answer in wrong.values():
-            for check in answer.loses:
-                assert said[check].startswith("NotYet: "), said[check]
-                assert answer.says and re.search(answer.says, said[check]), (
-                    f"{answer.about}: {check} says {said[check]!r}"
-                )
+    for trial in graded.wrong:
+        for check in trial.answer.loses:
+            words = trial.said[check]
+            assert words.startswith("NotYet: "), words
+            assert trial.answer.says and re.search(trial.answer.says, words), (
+                f"{trial.answer.about}: {check} says {words!r}"
+            )
+
+
+def test_what_answers_leave_behind_costs_no_other_exercise_a_mark(graded):
+    assert graded.after_all == {}
+
+
+def test_of_the_same_answer_nbgrader_says_the_same_check_by_check(graded):
+    for student in graded.submissions:
+        alone, among_others = (
+            {check: said[check] for check in graded.checks if check in said}
+            for said in (
+                graded.said_alone(student),
+                graded.room.complaints(student, graded.name),
+            )
+        )
+        assert alone == among_others
+
+
+def test_a_check_that_says_nothing_gives_its_points_and_no_other_does(graded):
+    lost = {c for cell, a in graded.mixed().items() for c in a.loses}
+    for student, expected in (("untouched", set(graded.checks)), ("mixed", lost)):
+        marks = graded.marks(student)
+        assert failed(graded, student) == expected
+        assert graded.room.complaints(student, graded.name).keys() >= expected
+        assert all(marks[name][0] == marks[name][1] for name in set(graded.checks) - expected)
+    assert 0 < len(lost) < len(graded.checks)
 
 
 def test_every_exercise_is_tried_and_every_check_can_fail(graded):
@@ -115,7 +182,7 @@ def test_every_exercise_is_tried_and_every_check_can_fail(graded):
 
 
 def test_an_assignment_has_twenty_points_four_of_them_by_hand(graded):
-    marks = graded.marks("solution")
+    marks = graded.marks("mixed")
     by_hand = set(marks) - set(graded.checks)
     assert sum(points for _, points in marks.values()) == 20
     assert sum(marks[name][1] for name in by_hand) == 4
@@ -140,11 +207,7 @@ def test_what_students_get_reveals_no_answer(graded):
     release = "\n".join(cell.source for cell in room.notebook(graded.name).cells)
     page = room.folder / "feedback" / "untouched" / graded.name / f"{graded.name}.html"
     feedback = re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8"))
-    said = "\n".join(
-        text
-        for number in range(len(graded.wrong))
-        for text in room.complaints(f"wrong{number}", graded.name).values()
-    )
+    said = "\n".join(words for trial in graded.tried for words in trial.said.values())
     for text in (release, feedback, said):
         assert [line for line in secrets if line in text] == []
 
@@ -156,11 +219,5 @@ def test_every_check_is_marked_apart(graded):
 
 
 def test_the_teachers_seed_is_set_in_one_line(graded):
-    lines = [
-        line
-        for cell in graded.source.cells
-        if cell.cell_type == "code"
-        for line in cell.source.splitlines()
-        if line.startswith("SEED = ")
-    ]
-    assert lines == ["SEED = 2026"]
+    for where in ("source", "release"):
+        assert graded.room.seeds(graded.name, where) == ["SEED = 2026"]

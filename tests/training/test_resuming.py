@@ -1,4 +1,5 @@
-import math
+"""A run that is broken off goes on where it stood, bit for bit."""
+
 import os
 import signal
 import subprocess
@@ -9,7 +10,6 @@ import pytest
 import torch
 
 from metalearn_lite.checkpoint import load_checkpoint, load_manifest
-from metalearn_lite.evaluation import Scores
 from metalearn_lite.losses import default_loss
 from metalearn_lite.models import mlp
 from metalearn_lite.tasks import SineTasks
@@ -44,77 +44,6 @@ def assert_bitwise_equal(one, two):
         assert torch.equal(a, b), name
 
 
-def test_the_loop_is_the_plain_loop():
-    model, twin = new_model(), new_model()
-    history = train(model)
-    optimizer = torch.optim.Adam(twin.parameters(), lr=1e-3)
-    generator = torch.Generator().manual_seed(1)
-    losses = []
-    for _ in range(20):
-        loss = joint(twin, TASKS.sample(generator, 4))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert history.loss == losses
-    assert_bitwise_equal(model, twin)
-
-
-def test_training_lowers_the_loss():
-    history = train(new_model(), iterations=300, optimizer=None)
-    assert sum(history.loss[-50:]) < 0.9 * sum(history.loss[:50])
-
-
-def test_an_optimizer_of_ones_own_is_used():
-    model, start = new_model(), new_model()
-    train(model, optimizer=torch.optim.SGD(model.parameters(), lr=0.0))
-    assert_bitwise_equal(model, start)
-
-
-def test_a_schedule_scales_the_step_size_also_after_a_resumption(tmp_path):
-    def run(model, steps, seen):
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-
-        def objective(model, episode):
-            seen.append(optimizer.param_groups[0]["lr"])
-            if len(seen) > steps:
-                raise InterruptedError
-            return joint(model, episode)
-
-        options = {"checkpoint": tmp_path / "run.zip", "checkpoint_every": 2}
-        schedule = {"optimizer": optimizer, "schedule": lambda done: 1 - done}
-        train(model, objective, iterations=8, **options, **schedule)
-
-    first, second = [], []
-    with pytest.raises(InterruptedError):
-        run(new_model(), 4, first)
-    run(new_model(), 8, second)
-    assert first[:4] + second == pytest.approx([0.1 * (1 - i / 8) for i in range(8)])
-
-
-def test_without_a_batch_the_objective_gets_single_episodes():
-    seen = []
-
-    def remember(model, episode):
-        seen.append(episode.batch)
-        return joint(model, episode)
-
-    train(new_model(), remember, iterations=2, batch=None)
-    assert seen == [None, None]
-
-
-def test_validation_is_called_on_time_and_remembered():
-    calls = []
-
-    def validate(model):
-        calls.append(len(calls))
-        return Scores.of([0.25, 0.75])
-
-    history = train(new_model(), iterations=10, validate=validate, validate_every=4)
-    assert [(i, mean) for i, mean, _ in history.validation] == [(4, 0.5), (8, 0.5)]
-    assert len(calls) == 2 and history.validation[0][2] > 0
-
-
 @pytest.mark.parametrize("objective", [joint, with_dropout])
 def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, objective):
     whole, parts = new_model(), new_model()
@@ -146,7 +75,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, object
 KILLED = """
 import sys, time, torch
 sys.path.insert(0, {tests!r})
-import test_training as t
+import test_resuming as t
 torch.set_num_threads(1)
 
 def slow(model, episode):
@@ -187,34 +116,6 @@ def test_a_finished_run_is_only_loaded(tmp_path):
     assert_bitwise_equal(one, two)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_loses_nothing(tmp_path):
-    def diverge_at_8(model, episode):
-        diverge_at_8.calls += 1
-        loss = joint(model, episode)
-        return loss * math.nan if diverge_at_8.calls == 8 else loss
-
-    diverge_at_8.calls = 0
-    model, twin = new_model(), new_model()
-    with pytest.raises(ValueError, match="loss is nan in iteration 8"):
-        train(model, diverge_at_8, checkpoint=tmp_path / "run.zip", checkpoint_every=5)
-    train(twin, iterations=7)
-    assert_bitwise_equal(model, twin)
-    assert load_manifest(tmp_path / "run.zip")["metadata"] == {"iteration": 5}
-
-
-@pytest.mark.parametrize(
-    ("objective", "message"),
-    [
-        (lambda m, e: (m(e.query_x) - e.query_y).square(), "gave \\(4, 5, 1\\) in iteration 1"),
-        (lambda m, e: joint(m, e).detach(), "with a gradient"),
-        (lambda m, e: 3.0, "gave float"),
-    ],
-)
-def test_an_objective_without_a_scalar_gradient_is_an_error(objective, message):
-    with pytest.raises(ValueError, match=message):
-        train(new_model(), objective)
-
-
 def test_a_checkpoint_of_another_run_is_an_error_and_is_kept(tmp_path):
     path = tmp_path / "run.zip"
     train(new_model(), checkpoint=path)
@@ -243,19 +144,6 @@ def test_a_file_that_is_another_checkpoint_is_named_as_such(tmp_path):
     save_checkpoint(tmp_path / "run.zip", {"weights": torch.zeros(3)})
     with pytest.raises(ValueError, match="no checkpoint of meta_train"):
         train(new_model(), checkpoint=tmp_path / "run.zip")
-
-
-@pytest.mark.parametrize("option", ["iterations", "batch", "validate_every", "checkpoint_every"])
-def test_counts_below_one_are_errors(option):
-    with pytest.raises(ValueError, match=f"{option} is 0"):
-        train(new_model(), **{option: 0})
-
-
-def test_the_progress_bar_is_shown_unless_switched_off(capsys):
-    train(new_model(), progress=True)
-    assert "0/20" in capsys.readouterr().err
-    train(new_model(), progress=False)
-    assert capsys.readouterr().err == ""
 
 
 def test_a_history_starts_empty():

@@ -1,7 +1,7 @@
 """One loop for every method: draw tasks, compute the objective, take a step."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +10,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from metalearn_lite.arguments import check_counts
-from metalearn_lite.checkpoint import load_checkpoint, save_checkpoint
 from metalearn_lite.evaluation import Scores
 from metalearn_lite.tasks import Tasks
+from metalearn_lite.training.resuming import History, Run, resume_run, save_run
 
 Objective = Callable[[Any, Any], Tensor]  # of a model, and of what the tasks give
-
-
-@dataclass
-class History:
-    """What happened during training.
-
-    Attributes:
-        loss: the objective before each step, one number an iteration.
-        validation: ``(iteration, mean, half_width)`` of each validation.
-    """
-
-    loss: list[float] = field(default_factory=list)
-    validation: list[tuple[int, float, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -109,9 +96,9 @@ def meta_train(
     )
     optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=1e-3)
     rates = [group["lr"] for group in optimizer.param_groups]
-    history = History()
+    run, history = Run(model, optimizer, generator, batch), History()
     if checkpoint is not None and Path(checkpoint).exists():
-        history = _resume(Path(checkpoint), model, optimizer, generator, batch, iterations)
+        history = resume_run(run, Path(checkpoint), iterations)
     start = len(history.loss)
     bar = tqdm(initial=start, total=iterations, disable=not progress, leave=False)
     with bar:
@@ -137,7 +124,9 @@ def meta_train(
             if checkpoint is not None and (
                 iteration % checkpoint_every == 0 or iteration == iterations
             ):
-                _save(Path(checkpoint), model, optimizer, generator, batch, history)
+                save_run(run, Path(checkpoint), history)
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate  # a schedule ends; what the caller handed in is as it was
     return history
 
 
@@ -150,62 +139,6 @@ def _iteration(history: History, optimizer: torch.optim.Optimizer) -> Iteration:
         tuple(group["lr"] for group in optimizer.param_groups),
         history.validation[-1][1:] if validated else None,
     )
-
-
-def _save(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-    batch: int | None,
-    history: History,
-) -> None:
-    state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "generator": generator.get_state(),
-        "global": torch.get_rng_state(),  # dropout draws from it
-        "batch": batch,
-        "history": asdict(history),
-    }
-    save_checkpoint(path, state, metadata={"iteration": len(history.loss)})
-
-
-def _resume(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-    batch: int | None,
-    iterations: int,
-) -> History:
-    state = load_checkpoint(path)
-    missing = {
-        "model",
-        "optimizer",
-        "generator",
-        "global",
-        "batch",
-        "history",
-    } - state.keys()
-    if missing:
-        raise ValueError(
-            f"{path} is no checkpoint of meta_train, {sorted(missing)} are missing: "
-            "give the path of a file that does not exist yet, or of an earlier run"
-        )
-    done = len(state["history"]["loss"])
-    if state["batch"] != batch or done > iterations:
-        raise ValueError(
-            f"{path} was trained for {done} iterations with batch={state['batch']}, and this "
-            f"call asks for {iterations} with batch={batch}: use another path for another run"
-        )
-    load_checkpoint(path, expected={**state, "model": model.state_dict()})
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    generator.set_state(state["generator"])
-    torch.set_rng_state(state["global"])
-    validation = [(int(i), m, h) for i, m, h in state["history"]["validation"]]
-    return History(list(state["history"]["loss"]), validation)
 
 
 def _check_loss(loss: Tensor, iteration: int) -> None:
