@@ -5,17 +5,18 @@ from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
+from sklearn.linear_model import Ridge
 
 from metalearn_lite.datasets import ClassImages
-from metalearn_lite.judging import LEARNERS, METHODS, answers, from_scratch, nearest_pixel
-from metalearn_lite.maml import MetaSGD, maml_predict, proto_maml_predict
+from metalearn_lite.judging import LEARNERS, METHODS, answers
+from metalearn_lite.maml import MetaSGD
 from metalearn_lite.models import new_head
 from metalearn_lite.multitask import FACTORS
-from metalearn_lite.prototypes import prototype_predict, ridge_predict
+from metalearn_lite.prototypes import prototype_predict
 from metalearn_lite.randomness import seeded
-from metalearn_lite.reptile import reptile_predict
 from metalearn_lite.tasks import Episode, ImageTasks
-from metalearn_lite.transfer import as_predict, linear_probe
+from metalearn_lite.transfer import linear_probe
 
 PROBES = {"l2": (1e-3, 1e-4, 1e-2, 1e-1)}
 STEPS = {"inner_steps": (1, 3, 10, 20)}
@@ -35,110 +36,129 @@ PROTOCOL = {  # where a method begins, and what is tried
     "ridge": ("ridge", {"factor": (1.0, 0.1, 10.0, 100.0)}),
     "Proto-MAML": ("Proto-MAML", STEPS),
 }
-SHORT, INNER = {"steps": 3, "lr": 0.3}, {"inner_lr": 0.2, "inner_steps": 2}
+
+
+def descend(network, task, *, steps, lr, only=""):
+    """Take plain gradient steps on the support set, and answer the queries."""
+    network = copy.deepcopy(network)
+    named = {n: p for n, p in network.named_parameters() if n.startswith(only)}
+    rates = lr if isinstance(lr, dict) else dict.fromkeys(named, lr)
+    for _ in range(steps):
+        loss = F.cross_entropy(network(task.support_x), task.support_y)
+        gradients = torch.autograd.grad(loss, list(named.values()))
+        for (name, p), gradient in zip(named.items(), gradients, strict=True):
+            p.data -= rates[name] * gradient
+    return network(task.query_x).detach()
+
+
+def nearest(learner, task):
+    """Score each class by minus the distance in pixels to its nearest image."""
+    away = (task.query_x.unsqueeze(1) - task.support_x).flatten(2).norm(dim=2)
+    return -torch.stack([away[:, task.support_y == k].amin(dim=1) for k in range(5)], dim=1)
+
+
+def with_head(learner, weight, bias):
+    network = new_head(learner, len(bias))
+    network.head.load_state_dict({"weight": weight, "bias": bias})
+    return network
+
+
+def with_means(learner, task):
+    """A network whose head is that of the nearest class mean, written out."""
+    z = learner.features(task.support_x).detach()
+    means = torch.stack([z[task.support_y == k].mean(dim=0) for k in range(5)])
+    return with_head(learner, 2 * means, -(means**2).sum(dim=1))
+
+
+def with_ridge(learner, task, factor):
+    """A network whose head is fitted by scikit-learn."""
+    network, penalty = learner.network, factor * learner.penalty.item()
+    z = network.features(task.support_x).detach().numpy()
+    fitted = Ridge(alpha=penalty).fit(z, torch.eye(5)[task.support_y].double().numpy())
+    return with_head(network, *(torch.from_numpy(w) for w in (fitted.coef_, fitted.intercept_)))
 
 
 def probed(learner, task, l2=1e-3):
     return linear_probe(learner, task.support_x, task.support_y, l2=l2)
 
 
-def with_learned_rates(learner, task, **options):
-    return maml_predict(learner.network, task, inner_lr=learner.inner_lr, **options)
+def zeros(learner, task):
+    return new_head(learner, 5)
 
 
-def with_penalty(learner, task, factor):
-    return ridge_predict(learner.network, task, penalty=factor * learner.penalty)
+def itself(learner, task):
+    return learner
 
 
-def from_zeros(learner, task, **options):
-    return from_scratch(new_head(learner, 5), task, **options)
+def ask(start, **settings):
+    """Return ``predict(learner, task)`` that begins at ``start(learner, task)``."""
+    return lambda learner, task: descend(start(learner, task), task, **settings)
 
 
-def probe_first(learner, task, **options):
-    return from_scratch(probed(learner, task), task, **options)
+def by_learned_rates(steps):
+    return lambda learner, task: descend(
+        learner.network, task, steps=steps, lr=dict(learner.inner_lr)
+    )
 
 
-def probe_alone(learner, task, *, l2):
-    return probed(learner, task, l2)(task.query_x)
-
-
-# settings of a method, what its own module answers, and what it must not be taken for
+SHORT, INNER = {"steps": 3, "lr": 0.3}, {"inner_lr": 0.2, "inner_steps": 2}
+STILL = {"steps": 0, "lr": 0.0}
+SAME_STEPS = ask(itself, steps=2, lr=0.2)
+OTHER_STEPS = [
+    ask(itself, steps=1, lr=0.2),
+    ask(itself, steps=2, lr=0.1),
+    ask(itself, steps=2, lr=0.2, only="head."),
+    ask(zeros, steps=2, lr=0.2),
+]
+# settings of a method, what it does written out, and what it must not be taken for
 WORDS = {
-    "nearest pixel": ({}, nearest_pixel, [prototype_predict]),
-    "from scratch": (
-        SHORT,
-        partial(from_scratch, **SHORT),
-        [partial(from_zeros, **SHORT), partial(probe_first, **SHORT)],
-    ),
-    "linear probe": (
-        {"l2": 0.02},
-        as_predict(partial(linear_probe, l2=0.02)),
-        [partial(probe_alone, l2=1e-3)],
-    ),
+    "nearest pixel": ({}, nearest, [ask(with_means, **STILL)]),
+    "from scratch": (SHORT, ask(itself, **SHORT), [ask(zeros, **SHORT), ask(probed, **SHORT)]),
+    "linear probe": ({"l2": 0.02}, ask(partial(probed, l2=0.02), **STILL), [ask(probed, **STILL)]),
     "fine-tuning": (
         SHORT,
-        partial(from_zeros, **SHORT),
-        [partial(from_scratch, **SHORT), partial(probe_first, **SHORT)],
+        ask(zeros, **SHORT),
+        [ask(itself, **SHORT), ask(probed, **SHORT), ask(zeros, steps=3, lr=0.3, only="head.")],
     ),
     "LP-FT": (
         SHORT,
-        partial(probe_first, **SHORT),
+        ask(probed, **SHORT),
         [
-            partial(from_zeros, **SHORT),
-            partial(probe_alone, l2=1e-3),
-            partial(probe_first, lr=0.3, steps=2),
-            partial(probe_first, lr=0.2, steps=3),
+            ask(zeros, **SHORT),
+            ask(probed, **STILL),
+            ask(partial(probed, l2=1e-2), **SHORT),
+            ask(probed, steps=2, lr=0.3),
+            ask(probed, steps=3, lr=0.2),
         ],
     ),
-    "multi-task": (
-        {"l2": 0.02},
-        as_predict(partial(linear_probe, l2=0.02)),
-        [partial(probe_alone, l2=1e-3)],
-    ),
-    "MAML": (
-        INNER,
-        partial(maml_predict, **INNER),
-        [partial(maml_predict, head_only=True, **INNER)],
-    ),
-    "first-order MAML": (
-        INNER,
-        partial(maml_predict, **INNER),
-        [partial(maml_predict, head_only=True, **INNER)],
-    ),
+    "multi-task": ({"l2": 0.02}, ask(partial(probed, l2=0.02), **STILL), [ask(probed, **STILL)]),
+    "MAML": (INNER, SAME_STEPS, OTHER_STEPS),
+    "first-order MAML": (INNER, SAME_STEPS, OTHER_STEPS),
     "ANIL": (
         INNER,
-        partial(maml_predict, head_only=True, **INNER),
-        [partial(maml_predict, **INNER)],
+        ask(itself, steps=2, lr=0.2, only="head."),
+        [SAME_STEPS, ask(itself, steps=1, lr=0.2, only="head.")],
     ),
     "Meta-SGD": (
         INNER,
-        partial(with_learned_rates, inner_steps=2),
-        [partial(with_learned_rates, inner_steps=1)],
+        by_learned_rates(2),
+        [by_learned_rates(1), lambda learner, task: SAME_STEPS(learner.network, task)],
     ),
-    "Reptile": (
-        INNER,
-        partial(reptile_predict, **INNER),
-        [
-            partial(reptile_predict, minibatch=5, **INNER),
-            partial(reptile_predict, inner_lr=0.1, inner_steps=2),
-            partial(reptile_predict, inner_lr=0.2, inner_steps=1),
-        ],
+    "Reptile": (INNER, SAME_STEPS, OTHER_STEPS),
+    "prototypes": (
+        {},
+        ask(with_means, **STILL),
+        [partial(prototype_predict, distance="cosine"), ask(probed, **STILL)],
     ),
-    "prototypes": ({}, prototype_predict, [partial(prototype_predict, distance="cosine")]),
     "ridge": (
         {"factor": 10.0},
-        partial(with_penalty, factor=10.0),
-        [partial(with_penalty, factor=1.0)],
+        ask(partial(with_ridge, factor=10.0), **STILL),
+        [ask(partial(with_ridge, factor=1.0), **STILL)],
     ),
     "Proto-MAML": (
         INNER,
-        partial(proto_maml_predict, **INNER),
-        [
-            prototype_predict,
-            partial(maml_predict, **INNER),
-            partial(proto_maml_predict, inner_lr=0.1, inner_steps=2),
-            partial(proto_maml_predict, inner_lr=0.2, inner_steps=1),
-        ],
+        ask(with_means, steps=2, lr=0.2),
+        [ask(with_means, **STILL), ask(with_means, steps=2, lr=0.2, only="head."), SAME_STEPS],
     ),
 }
 
@@ -194,7 +214,7 @@ def test_every_method_begins_and_is_tuned_as_the_protocol_says():
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_method_answers_as_its_own_module_does_and_as_no_other(name, learners, task):
+def test_a_method_does_what_it_says_and_nothing_else(name, learners, task):
     learner, task = copy.deepcopy(learners[METHODS[name].learner]).double(), exact(task)
     settings, right, wrong = WORDS[name]
     found = answers(METHODS[name].adapt(learner, task, **settings), task)[0]
