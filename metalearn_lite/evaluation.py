@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from scipy.stats import t as student
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ class Scores:
 
     mean: float
     half_width: float
-    values: Tensor
+    values: Tensor = field(compare=False)
     digest: str = field(default="", compare=False)
 
     @classmethod
@@ -196,7 +197,10 @@ def _check_finite(outputs: Tensor, index: int) -> None:
 
 def _add_to(digest: hashlib.blake2b, task: Any) -> None:
     """Take what a task is made of into the digest: its tensors, in whatever holds them."""
+    if isinstance(task, np.ndarray):
+        task = torch.from_numpy(task)
     if isinstance(task, Tensor):
+        digest.update(repr((task.shape, task.dtype)).encode())
         content = task.detach().cpu().reshape(-1)
         digest.update(content.view(torch.uint8).numpy().data)  # NumPy knows no bfloat16
     elif isinstance(task, Mapping):
@@ -204,6 +208,8 @@ def _add_to(digest: hashlib.blake2b, task: Any) -> None:
     elif isinstance(task, list | tuple):
         for part in task:
             _add_to(digest, part)
+    elif is_dataclass(task):
+        _add_to(digest, [getattr(task, part.name) for part in fields(task)])
     elif hasattr(task, "__dict__"):
         _add_to(digest, vars(task))
     else:

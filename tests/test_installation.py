@@ -13,6 +13,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+pytest.importorskip("hatchling", reason="installs are built by hatchling")
+
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = "import sys; from hatchling import build; getattr(build, sys.argv[1])(sys.argv[2])"
 # without importing it: the start did

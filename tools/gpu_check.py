@@ -88,7 +88,7 @@ def environment(site: Path, device: str) -> dict[str, str]:
     changed = {"PYTHONPATH": os.pathsep.join(filter(None, path)), "METALEARN_DEVICE": device}
     if device == "cpu":
         changed["CUDA_VISIBLE_DEVICES"] = ""
-    return os.environ | changed | {"PYTHONUNBUFFERED": "1", "MPLBACKEND": "agg"}
+    return os.environ | changed | {"PYTHONUNBUFFERED": "1"}
 
 
 def install(wheels: Path, site: Path) -> None:

@@ -33,7 +33,7 @@ def check_running_statistics(model: nn.Module, x: Tensor, *, factor: float = 4.0
     misfit: dict[nn.Module, float] = {}
 
     def compare(layer: nn.Module, inputs: tuple[Tensor]) -> None:
-        misfit[layer] = _misfit(layer, inputs[0])
+        misfit[layer] = max(misfit.get(layer, 0.0), _misfit(layer, inputs[0]))
 
     for layer in layers:
         layer.register_forward_pre_hook(compare)

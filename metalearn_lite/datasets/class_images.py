@@ -91,7 +91,7 @@ class ClassImages:
             images=self.images[index],
             class_names=tuple(self.class_names[i] for i in classes),
             groups=tuple(self.groups[i] for i in classes),
-            factors={name: values[index] for name, values in self.factors.items()},
+            factors={n: values[index.to(values.device)] for n, values in self.factors.items()},
         )
 
     def examples(self, start: int, stop: int) -> ClassImages:

@@ -72,7 +72,8 @@ def by_classes(classes: ClassImages, *, shots: int, images: int, seed: int, lr: 
     """Learn to tell all classes apart, by ``pretrain``."""
     start = _network(classes, seed, ways=len(classes))
     steps = images // MINIBATCH
-    return pretrain(start, *classes.flatten(), steps=steps, generator=seeded(1000 + seed), lr=lr)
+    order, x_and_y = seeded(1000 + seed), classes.flatten()
+    return pretrain(start, *x_and_y, steps=steps, generator=order, minibatch=MINIBATCH, lr=lr)
 
 
 def by_many_tasks(
@@ -102,6 +103,7 @@ def by_many_tasks(
         steps=images // MINIBATCH,
         generator=seeded(1000 + seed),
         balance=by_weights({**dict.fromkeys(causes, weight), "class": 1.0}),
+        minibatch=MINIBATCH,
         lr=lr,
     )
     head = together.heads["class"]

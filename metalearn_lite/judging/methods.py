@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from metalearn_lite.judging.baselines import nearest_pixel_learn, scratch_learn
 from metalearn_lite.maml import MetaSGD, maml_learn, meta_sgd_learn, proto_maml_learn
 from metalearn_lite.models.functional import AdaptedNetwork
-from metalearn_lite.models.normalisation import fix_statistics
+from metalearn_lite.models.normalisation import BatchStatisticsNorm, fix_statistics
 from metalearn_lite.models.query_statistics import Answer
 from metalearn_lite.prototypes import prototype_learn, ridge_learn
 from metalearn_lite.reptile import reptile_learn
@@ -55,6 +55,8 @@ def answers(network: Answer, task: Episode) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         outputs = network(task.query_x)
         if not isinstance(network, nn.Module):
+            return outputs, outputs
+        if not any(isinstance(module, BatchStatisticsNorm) for module in network.modules()):
             return outputs, outputs
         return outputs, fix_statistics(network, task.support_x)(task.query_x)
 
