@@ -1,4 +1,5 @@
 import copy
+import hashlib
 import math
 from dataclasses import dataclass, replace
 
@@ -416,3 +417,33 @@ def test_an_untouched_episode_type_is_enough_for_predict(generator):
     assert (
         evaluate(None, lambda _, e: e.query_x, OneTask(), episodes=2, generator=generator).mean == 1
     )
+
+
+def test_a_digest_knows_shapes_types_arrays_and_slots():
+    """What differs only there, or in the middle of a large array, is another task."""
+    import dataclasses
+
+    import numpy as np
+
+    from metalearn_lite.evaluation import _add_to
+
+    @dataclasses.dataclass(slots=True)
+    class Slots:
+        values: torch.Tensor
+
+    large, other = np.zeros(5000), np.zeros(5000)
+    other[2500] = 1
+
+    def digest(task):
+        digest = hashlib.blake2b(digest_size=8)
+        _add_to(digest, task)
+        return digest.hexdigest()
+
+    tasks = [torch.zeros(4, 2), torch.zeros(2, 4), torch.zeros(8, dtype=torch.int32), large, other]
+    tasks += [Slots(torch.zeros(3)), Slots(torch.ones(3))]
+    assert len({digest(task) for task in tasks}) == len(tasks)
+    assert digest(large) == digest(np.zeros(5000))
+
+
+def test_equal_scores_can_be_compared():
+    assert Scores.of([1.0, 2.0]) == Scores.of([1.0, 2.0]) != Scores.of([1.0, 3.0])

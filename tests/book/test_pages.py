@@ -4,9 +4,7 @@ Needs Chromium or Chrome (CHROMIUM names it if it is not on the path) and a buil
 without either the tests skip. What each check finds is shown on a page that is wrong.
 """
 
-import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,39 +13,20 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
 CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def all_pages():
+    """Return the names of all pages, chapters first."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    chapters = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
-    return [toc["root"], *chapters, "search", "genindex", "py-modindex", "prf-prf"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip("no Chromium or Chrome found: install one, or set CHROMIUM")
-    if not (HTML / "index.html").exists():
-        pytest.skip("the book is not built: run `make book`")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        yield browser
-        browser.close()
+    found = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    others = [name for name in found if not name.startswith("chapters/")]
+    assert sorted(set(found) - set(others)) == [f"chapters/{name}" for name in CHAPTERS]
+    tools = ["search", "genindex", "py-modindex", "prf-prf"]
+    return [*sorted(set(found) - set(others)), toc["root"], *others, *tools]
 
 
 class Visit:
-    """One page, open, with all that went wrong while it loaded."""
+    """A window in which a page is open, with all that went wrong since it was opened."""
 
     def __init__(self, browser, path, *, width=1200, scheme="light", query=""):
         self.context = browser.new_context(
@@ -59,7 +38,13 @@ class Visit:
         self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.problems.append(f"script: {error}"))
         self.page.on("requestfailed", lambda r: self.problems.append(f"failed: {r.url}"))
+        self.open(path, query)
+
+    def open(self, path, query=""):
+        """Open a page, in the place of the one that is open."""
+        self.problems.clear()
         self.page.goto(path.as_uri() + query, wait_until="load")
+        self.path = path
 
     def _refuse(self, route):
         self.problems.append(f"network: {route.request.url}")
@@ -74,6 +59,53 @@ class Visit:
 
     def __exit__(self, *_):
         self.context.close()
+
+
+class Reader:
+    """Someone who reads page after page, with a window for each width and scheme of colours."""
+
+    def __init__(self, browser):
+        self.browser, self.windows = browser, {}
+
+    def opens(self, name, *, width=1200, scheme="light"):
+        """Open a page of the book anew."""
+        path = HTML / f"{name}.html"
+        if (width, scheme) in self.windows:
+            self.windows[width, scheme].open(path)
+        else:
+            self.windows[width, scheme] = Visit(self.browser, path, width=width, scheme=scheme)
+        return self.windows[width, scheme]
+
+    def sees(self, name, *, width=1200, scheme="light"):
+        """Return a page as an earlier test has left it, or open it."""
+        visit = self.windows.get((width, scheme))
+        if visit and visit.path == HTML / f"{name}.html":
+            return visit
+        return self.opens(name, width=width, scheme=scheme)
+
+
+@pytest.fixture(scope="module")
+def book():
+    """The folder of the built book."""
+    if not (HTML / "index.html").exists():
+        pytest.skip("the book is not built: run `make book`")
+    return HTML
+
+
+@pytest.fixture(scope="module")
+def reader(browser, book):
+    reader = Reader(browser)
+    yield reader
+    for visit in reader.windows.values():
+        visit.context.close()
+
+
+# tests of one page stand together, and most need not open it again
+each_page = pytest.mark.parametrize("name", all_pages(), scope="module")
+each_chapter = pytest.mark.parametrize(
+    "name", [f"chapters/{name}" for name in CHAPTERS], scope="module", ids=CHAPTERS
+)
+each_scheme = pytest.mark.parametrize("scheme", ["light", "dark"])
 
 
 RAW = re.compile(r"\{(?:glue|numref|ref|doc|cite|eq|prf:ref|term|func|class)[^}]*\}`|\\\(|\$\$")
@@ -145,38 +177,36 @@ def wait_for_equations(page):
 # The pages
 
 
-@pytest.mark.parametrize("name", all_pages())
-def test_a_page_loads_whole_without_a_network(browser, name):
-    with Visit(browser, HTML / f"{name}.html") as visit:
-        wait_for_equations(visit.page)
-        visit.page.wait_for_timeout(200)
-        assert visit.problems == []
-        assert untypeset(visit.page) == []
-        assert raw_markup(visit.page) == []
-        assert bad_images(visit.page) == []
+@each_page
+def test_a_page_loads_whole_without_a_network(reader, name):
+    visit = reader.opens(name)
+    wait_for_equations(visit.page)
+    visit.page.wait_for_timeout(200)
+    assert visit.problems == []
+    assert untypeset(visit.page) == []
+    assert raw_markup(visit.page) == []
+    assert bad_images(visit.page) == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", all_pages())
-def test_a_page_fits_a_telephone(browser, name, scheme):
-    with Visit(browser, HTML / f"{name}.html", width=390, scheme=scheme) as visit:
-        wait_for_equations(visit.page)
-        assert overhang(visit.page) <= 0
-        assert visit.page.evaluate("document.documentElement.dataset.theme") == scheme
+@each_scheme
+@each_page
+def test_a_page_fits_a_telephone(reader, name, scheme):
+    page = reader.sees(name, width=390, scheme=scheme).page
+    wait_for_equations(page)
+    assert overhang(page) <= 0
+    assert page.evaluate("document.documentElement.dataset.theme") == scheme
 
 
-def test_the_notation_has_equations_to_typeset(browser):
+def test_the_notation_has_equations_to_typeset(reader):
     """So that the check above cannot pass because nothing was found to check."""
-    with Visit(browser, HTML / "notation.html") as visit:
-        wait_for_equations(visit.page)
-        assert visit.page.locator("mjx-container").count() > 20
+    page = reader.sees("notation").page
+    wait_for_equations(page)
+    assert page.locator("mjx-container").count() > 20
 
 
-def test_every_internal_link_leads_somewhere():
-    if not (HTML / "index.html").exists():
-        pytest.skip("the book is not built: run `make book`")
+def test_every_internal_link_leads_somewhere(book):
     anchors, links = {}, []
-    for path in HTML.rglob("*.html"):
+    for path in book.rglob("*.html"):
         text = path.read_text(encoding="utf-8")
         anchors[path] = set(re.findall(r'\bid="([^"]+)"', text))
         links += [(path, link) for link in re.findall(r'<a\b[^>]*\bhref="([^"]+)"', text)]
@@ -192,8 +222,8 @@ def test_every_internal_link_leads_somewhere():
     assert broken == []
 
 
-def test_search_finds_a_word_without_a_network(browser):
-    with Visit(browser, HTML / "search.html", query="?q=episode") as visit:
+def test_search_finds_a_word_without_a_network(browser, book):
+    with Visit(browser, book / "search.html", query="?q=episode") as visit:
         visit.page.wait_for_selector("#search-results li a", timeout=10_000)
         found = visit.page.locator("#search-results").inner_text()
         assert "Few examples" in found and "Glossary" in found
@@ -203,20 +233,21 @@ def test_search_finds_a_word_without_a_network(browser):
 # What moves
 
 
-@pytest.fixture(params=CHAPTERS)
-def chapter(browser, request):
-    with Visit(browser, HTML / "chapters" / f"{request.param}.html") as visit:
-        yield visit.page
-        assert visit.problems == []
+@pytest.fixture
+def chapter(reader, name):
+    visit = reader.sees(name)
+    yield visit.page
+    assert visit.problems == []
 
 
 @pytest.fixture
-def first_chapter(browser):
-    with Visit(browser, HTML / "chapters" / "few_examples.html") as visit:
-        yield visit.page
-        assert visit.problems == []
+def first_chapter(reader):
+    visit = reader.opens("chapters/few_examples")
+    yield visit.page
+    assert visit.problems == []
 
 
+@each_chapter
 def test_the_stepper_steps_by_button_slider_and_key(chapter):
     stepper = chapter.locator("[id^=stepper-]").first
     image, caption = stepper.locator("img"), stepper.locator(".caption")
@@ -270,12 +301,12 @@ def test_the_game_knows_right_from_wrong(first_chapter):
     assert sum(verdicts) == 1
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_what_moves_can_be_read_on_its_ground(browser, name, scheme):
-    with Visit(browser, HTML / "chapters" / f"{name}.html", scheme=scheme) as visit:
-        assert visit.page.locator(".moving").count() >= 1
-        assert faint_text(visit.page, ".moving *, .cell_output .text_html *") == []
+@each_scheme
+@each_chapter
+def test_what_moves_can_be_read_on_its_ground(reader, name, scheme):
+    page = reader.sees(name, scheme=scheme).page
+    assert page.locator(".moving").count() >= 1
+    assert faint_text(page, ".moving *, .cell_output .text_html *") == []
 
 
 def test_a_browser_shortcut_is_not_an_answer(first_chapter):
@@ -285,6 +316,7 @@ def test_a_browser_shortcut_is_not_an_answer(first_chapter):
     assert game.locator(".feedback").inner_text() == ""
 
 
+@each_chapter
 def test_controls_have_names_for_a_screen_reader(chapter):
     nameless = chapter.evaluate(
         """() => [...document.querySelectorAll('.moving button, .moving input')]
@@ -294,6 +326,7 @@ def test_controls_have_names_for_a_screen_reader(chapter):
     assert chapter.locator(".moving[role=group][aria-label]").count() >= 1
 
 
+@each_chapter
 def test_the_page_shows_the_explorer_as_a_picture(chapter):
     assert chapter.get_by_text("In Jupyter there are sliders here").count() == 1
 
@@ -315,7 +348,7 @@ def test_a_page_with_a_fault_is_noticed(browser, tmp_path, fault):
     (tmp_path / "wrong.html").write_text(f"<main>{body}</main>")
     with Visit(browser, tmp_path / "wrong.html") as visit:
         visit.page.wait_for_timeout(100)
-        assert any(problem.learnerswith(kind) for problem in visit.problems)
+        assert any(problem.startswith(kind) for problem in visit.problems)
 
 
 def test_the_checks_on_a_page_find_what_they_look_for(browser, tmp_path):

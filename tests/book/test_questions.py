@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import test_pages
-from test_pages import HTML, Visit, faint_text, overhang, wait_for_equations
+from test_pages import each_chapter, each_scheme, faint_text, overhang, wait_for_equations
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
@@ -20,8 +20,8 @@ OPTION = re.compile(r"<details>\n<summary>(.+?)</summary>\n\n(.+?)\n\n</details>
 FORBIDDEN = r"<script|<iframe|<form|<input|\bhttps?:|\bsrc\s*=|\bhref\s*=|\bon\w+\s*="
 RIGHT, WRONG = "**Right.** ", "**Not quite.** "
 
-browser = test_pages.browser  # the fixture
-each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=NAMES)
+book, reader = test_pages.book, test_pages.reader  # the fixtures
+each_notebook = pytest.mark.parametrize("path", CHAPTERS, ids=NAMES)
 
 
 def questions(path):
@@ -56,7 +56,7 @@ def faults(question):
 # The chapters as files
 
 
-@each_chapter
+@each_notebook
 def test_a_chapter_asks_three_questions_or_more_before_its_exercises(path):
     cells = nbformat.read(path, as_version=4).cells
     prose = "\n".join(c.source for c in cells if c.cell_type == "markdown")
@@ -66,7 +66,7 @@ def test_a_chapter_asks_three_questions_or_more_before_its_exercises(path):
     assert all(start < prose.index(question) < end for question in asked)
 
 
-@each_chapter
+@each_notebook
 def test_every_option_is_explained_and_one_is_right(path):
     assert {q: faults(q) for q in questions(path) if faults(q)} == {}
 
@@ -144,11 +144,13 @@ def test_a_planted_fault_is_found(name):
 # The built pages
 
 
-@pytest.fixture(params=NAMES)
-def visit(browser, request):
-    with Visit(browser, HTML / "chapters" / f"{request.param}.html") as visit:
-        yield visit
-        assert visit.problems == []
+@pytest.fixture
+def visit(reader, name):
+    """A chapter in which no option is open."""
+    visit = reader.sees(name)
+    visit.page.evaluate("document.querySelectorAll('.question details').forEach(d => d.open = 0)")
+    yield visit
+    assert visit.problems == []
 
 
 def spoken(page, selector):
@@ -172,6 +174,7 @@ def tab_to_an_option(page):
     pytest.fail("Tab does not reach an option")
 
 
+@each_chapter
 def test_an_option_is_opened_and_closed_by_keyboard_and_nothing_is_sent(visit):
     page, requests = visit.page, []
     page.on("request", lambda request: requests.append(request.url))
@@ -186,6 +189,7 @@ def test_an_option_is_opened_and_closed_by_keyboard_and_nothing_is_sent(visit):
     assert requests == []
 
 
+@each_chapter
 def test_the_option_in_focus_can_be_seen(visit):
     tab_to_an_option(visit.page)
     style, width = visit.page.evaluate(
@@ -195,6 +199,7 @@ def test_the_option_in_focus_can_be_seen(visit):
     assert style != "none" and width >= 2
 
 
+@each_chapter
 def test_a_screen_reader_hears_the_question_the_option_and_its_state(visit):
     page = visit.page
     role, name, _ = spoken(page, ".question")
@@ -207,6 +212,7 @@ def test_a_screen_reader_hears_the_question_the_option_and_its_state(visit):
         option.press("Enter")
 
 
+@each_chapter
 def test_each_built_question_has_one_right_option_and_no_raw_markup(visit):
     page = visit.page
     texts = page.locator(".question").evaluate_all(
@@ -218,12 +224,11 @@ def test_each_built_question_has_one_right_option_and_no_raw_markup(visit):
     assert not [text for one in texts for text in one if re.search(r"\*\*|<|\{glue|`", text)]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", NAMES)
-def test_all_open_the_questions_fit_a_telephone_and_can_be_read(browser, name, scheme):
-    path = HTML / "chapters" / f"{name}.html"
-    with Visit(browser, path, width=390, scheme=scheme) as visit:
-        wait_for_equations(visit.page)
-        visit.page.evaluate("document.querySelectorAll('.question details').forEach(d => d.open=1)")
-        assert overhang(visit.page) <= 0
-        assert faint_text(visit.page, ".question, .question *") == []
+@each_scheme
+@each_chapter
+def test_all_open_the_questions_fit_a_telephone_and_can_be_read(reader, name, scheme):
+    page = reader.sees(name, width=390, scheme=scheme).page
+    wait_for_equations(page)
+    page.evaluate("document.querySelectorAll('.question details').forEach(d => d.open = 1)")
+    assert overhang(page) <= 0
+    assert faint_text(page, ".question, .question *") == []

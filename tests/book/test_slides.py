@@ -5,16 +5,14 @@ The tests build the decks themselves. Those that open them need Chromium, as in 
 
 import importlib.util
 import json
-import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
-from test_pages import FLAGS, NAMES, Visit, bad_images, untypeset
+from test_pages import Visit, bad_images, untypeset
 
 ROOT = Path(__file__).resolve().parents[2]
 SLIDES = ROOT / "slides"
@@ -191,19 +189,6 @@ def test_without_all_its_parts_there_is_no_deck(tmp_path, monkeypatch):
 
 
 # The decks in a browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip("no Chromium or Chrome found: install one, or set CHROMIUM")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 def opened(visit):

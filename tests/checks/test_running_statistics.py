@@ -146,3 +146,22 @@ def test_the_caller_keeps_the_model(x):
     check_running_statistics(model, x)
     assert model.training and not model[1]._forward_pre_hooks
     assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
+
+
+def test_a_layer_that_is_passed_twice_is_judged_by_both(x):
+    """The first time by data that does not fit, the second by data that does."""
+    norm = nn.BatchNorm2d(1)
+    wide, usual = 1000 * x, x
+    for _ in range(100):
+        norm(usual)
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = norm
+
+        def forward(self, x):
+            return self.norm(wide) + self.norm(usual)
+
+    with pytest.raises(ValueError, match="of 'norm' do not fit the data"):
+        check_running_statistics(Twice(), x)

@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge
 from metalearn_lite.datasets import ClassImages
 from metalearn_lite.judging import LEARNERS, METHODS, answers
 from metalearn_lite.maml import MetaSGD
-from metalearn_lite.models import new_head
+from metalearn_lite.models import conv4, new_head
 from metalearn_lite.multitask import FACTORS
 from metalearn_lite.prototypes import prototype_predict
 from metalearn_lite.randomness import seeded
@@ -334,3 +334,9 @@ def test_the_rates_of_meta_sgd_are_used_and_no_other(learners, task):
         torch.equal(p, q)
         for p, q in zip(network.parameters(), frozen.network.parameters(), strict=True)
     )
+
+
+def test_without_batch_statistics_both_answers_are_the_same(classes, task):
+    network = conv4(5, width=8, norm="group", generator=seeded(0))
+    one, two = answers(network, task)
+    assert torch.equal(one, two)
