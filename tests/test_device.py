@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from metalearn_lite.checks import audit_episodes, check_gradient
+from metalearn_lite.datasets import ClassImages
 from metalearn_lite.evaluation import evaluate
 from metalearn_lite.judging import from_scratch, nearest_feature, nearest_pixel
 from metalearn_lite.maml import (
@@ -24,6 +25,7 @@ from metalearn_lite.maml import (
 from metalearn_lite.models import conv4, fix_statistics, mlp
 from metalearn_lite.multitask import (
     MultiTask,
+    factor_tasks,
     mgda,
     pcgrad,
     task_gradients,
@@ -200,6 +202,17 @@ def test_many_tasks_at_once_work_on_the_device():
     rows = task_gradients(losses, trained.trunk.parameters())
     for combined in (mgda(rows), pcgrad(rows)):
         assert combined.device.type == torch.device(DEVICE).type and combined.isfinite().all()
+
+
+def test_images_on_the_device_keep_their_factors():
+    pictures = torch.rand(6, 4, 1, 8, 8, generator=seeded(0)).to(DEVICE)
+    shear = torch.rand(6, 4, generator=seeded(1))  # factors stay on the CPU
+    names, groups = tuple("abcdef"), ("x",) * 3 + ("y",) * 3
+    held_out = ClassImages(pictures, names, groups, factors={"shear": shear}).split_groups(["y"])[0]
+    assert torch.equal(held_out.factors["shear"], shear[3:])
+    same(pictures[3:].cpu(), held_out.images)
+    tasks = factor_tasks(held_out, generator=seeded(2), names=["shear"], validation=1, test=1)
+    assert tasks.train[1]["shear"].device.type == torch.device(DEVICE).type
 
 
 def test_a_sampler_on_the_device_passes_its_audit():
