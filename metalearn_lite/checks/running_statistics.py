@@ -39,10 +39,10 @@ def check_running_statistics(model: nn.Module, x: Tensor, *, factor: float = 4.0
         layer.register_forward_pre_hook(compare)
     with torch.no_grad():
         model(x)
-    for layer, found in misfits.items():
+    for judged, found in misfits.items():
         if not all(misfit <= factor for misfit in found):
             raise ValueError(
-                f"the running statistics of {names[layer]!r} do not fit the data, by a factor of "
+                f"the running statistics of {names[judged]!r} do not fit the data, by a factor of "
                 f"{max(found):.1f}: expected at most {factor:g}. Other data has left them; use "
                 "the statistics of the batch, or measure them on data like these"
             )
