@@ -1,6 +1,7 @@
 """Do the running statistics of built-in batch norm fit the data they are used on?"""
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +31,9 @@ def check_running_statistics(model: nn.Module, x: Tensor, *, factor: float = 4.0
                 "and variance 1: expected those of the data. Use the statistics of the batch "
                 "(track_running_stats=False), or pass data through model.train() first"
             )
-    misfits: dict[nn.Module, list[float]] = {layer: [] for layer in layers}
+    misfits = {layer: list[float]() for layer in layers}
 
-    def compare(layer: nn.Module, inputs: tuple[Tensor]) -> None:
+    def compare(layer: Any, inputs: tuple[Tensor]) -> None:
         misfits[layer].append(_misfit(layer, inputs[0]))  # a layer may be passed more than once
 
     for layer in layers:
