@@ -201,7 +201,8 @@ def _add_to(digest: hashlib.blake2b, task: Any) -> None:
         task = torch.from_numpy(task)
     if isinstance(task, Tensor):
         digest.update(repr((task.shape, task.dtype)).encode())
-        content = task.detach().cpu().reshape(-1)
+        whole = torch.contiguous_format  # also where a tensor is expanded
+        content = task.detach().cpu().flatten().clone(memory_format=whole)
         digest.update(content.view(torch.uint8).numpy().data)  # NumPy knows no bfloat16
     elif isinstance(task, Mapping):
         _add_to(digest, [*task.keys(), *task.values()])

@@ -443,6 +443,10 @@ def test_a_digest_knows_shapes_types_arrays_and_slots():
     tasks += [Slots(torch.zeros(3)), Slots(torch.ones(3))]
     assert len({digest(task) for task in tasks}) == len(tasks)
     assert digest(large) == digest(np.zeros(5000))
+    one, many = torch.ones(1, dtype=torch.float64), torch.ones(3, 1)
+    for tensor in (one.expand(6), one.expand(1), torch.zeros(()).expand(1), many.expand(3, 4).mT):
+        assert digest(tensor) == digest(tensor.contiguous().clone())
+        assert digest(tensor) == digest(torch.tensor(tensor.tolist(), dtype=tensor.dtype))
 
 
 def test_equal_scores_can_be_compared():
