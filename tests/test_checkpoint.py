@@ -124,8 +124,8 @@ def test_every_flipped_bit_is_said_to_be_damage_or_does_no_harm(path):
     """Where a bit lies decides what zipfile raises: none of it may get through."""
     save_checkpoint(path, {"x": torch.arange(3)})
     whole = path.read_bytes()
-    for position in range(0, len(whole), 3):
-        for bit in (1, 8, 128):
+    for position in range(0, len(whole), 7):
+        for bit in (1, 128):
             damaged = bytearray(whole)
             damaged[position] ^= bit
             path.write_bytes(damaged)
