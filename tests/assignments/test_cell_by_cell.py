@@ -1,10 +1,14 @@
 """A cell that hangs or ends the kernel costs itself and no other."""
 
+import inspect
+import re
 import sys
 
 import nbformat
 import pytest
 from classroom import ROOT
+
+from metalearn_lite.classroom import mark
 
 sys.path.insert(0, str(ROOT / "assignments"))
 import cell_by_cell
@@ -62,3 +66,11 @@ def test_several_such_cells_are_each_left_out():
     said = run("import os", "os._exit(0)", "x = 1", "os._exit(1)", LATER)
     assert "ended the kernel" in said[1] and "ended the kernel" in said[3]
     assert said[4] == "later 2\n"
+
+
+def test_a_check_without_end_is_ended_before_its_cell():
+    """So that it says what it waited for: by the clock it has three times its seconds."""
+    config = (ROOT / "assignments" / "nbgrader_config.py").read_text(encoding="utf-8")
+    for_a_cell = re.findall(r"^c\.(?:CellByCell|Execute)\.timeout = (\d+)$", config, re.MULTILINE)
+    for_a_check = inspect.signature(mark).parameters["seconds"].default
+    assert len(for_a_cell) == 2 and 3 * for_a_check < min(map(int, for_a_cell))

@@ -91,9 +91,9 @@ class Notebook:
         self.sources = {c.metadata.nbgrader.grade_id: Source(c.source) for c in cells}
         self.checks = {c.metadata.nbgrader.grade_id for c in cells if c.metadata.nbgrader.grade}
         self.answers = {c.metadata.nbgrader.grade_id for c in cells if c.metadata.nbgrader.solution}
-        main = ModuleType("__main__")
-        self.shell = InteractiveShell.instance(user_module=main, user_ns=vars(main))
-        self.shell.history_manager.enabled = False  # a copy has no thread that would write it
+        main, config = ModuleType("__main__"), Config()
+        config.HistoryManager.enabled = False  # a copy has no thread that would write it
+        self.shell = InteractiveShell.instance(user_module=main, user_ns=vars(main), config=config)
         self.shell.showtraceback = lambda *_, **__: None
 
     def run(self, text):
