@@ -2,7 +2,8 @@
 
 Second order, one inner step with a rate of 0.4, 32 tasks of 5 ways, 1 example and 1 query a class,
 four convolutions of 64 filters: Finn et al. (2017) run 60,000 such iterations. Trains for some
-seconds, the drawing of the tasks included, and scores the result. With METALEARN_OMNIGLOT set it
+seconds, the drawing of the tasks included, and scores the result; a GPU records the kernels of an
+iteration once and plays them back. With METALEARN_OMNIGLOT set it
 is real handwriting with quarter turns, else the course's glyphs.
 
     python benchmarks/omniglot_rate.py --seconds 60
@@ -23,7 +24,7 @@ from metalearn_lite.maml import maml_loss, maml_predict
 from metalearn_lite.models import conv4
 from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import Episode, ImageTasks
-from metalearn_lite.training import Iteration, meta_train
+from metalearn_lite.training import Iteration, meta_train, recorded
 
 ITERATIONS = 60_000
 WARM_UP = 5  # iterations that are not counted
@@ -83,7 +84,7 @@ def main() -> None:
     with contextlib.suppress(TimeIsUp):
         meta_train(
             model,
-            objective,
+            recorded(objective),
             ImageTasks(train.to(options.device), 5, 1, 1),
             iterations=ITERATIONS,
             batch=32,

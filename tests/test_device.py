@@ -44,7 +44,7 @@ from metalearn_lite.prototypes import (
 from metalearn_lite.randomness import seeded
 from metalearn_lite.reptile import reptile_loss, reptile_predict, reptile_step
 from metalearn_lite.tasks import ImageTasks, SineTasks
-from metalearn_lite.training import meta_train
+from metalearn_lite.training import meta_train, recorded
 from metalearn_lite.transfer import as_predict, features, fine_tune, linear_probe, pretrain
 
 DEVICE = os.environ.get("METALEARN_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -131,6 +131,41 @@ def test_loss_and_gradient_are_those_of_the_cpu(pair, name):
         found.append((loss.detach(), torch.cat([g.flatten() for g in grads])))
     for here, there in zip(*found, strict=True):
         same(here, there)
+
+
+RECORDED = ("MAML", "first-order MAML", "ANIL", "prototypes")
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_recorded_objective_gives_each_episode_its_own_loss_and_gradient(name):
+    model, tasks = network(DEVICE), images(DEVICE)
+    play, generator = recorded(OBJECTIVES[name]), seeded(3)
+    for batch in (4, 4, 2, 4):  # another shape is another recording
+        episode = tasks.sample(generator, batch)
+        found = []
+        for objective in (OBJECTIVES[name], play):
+            loss = objective(model, episode)
+            params = list(model.parameters())
+            gradients = torch.autograd.grad(loss, params, materialize_grads=True)
+            found.append((loss.detach(), *(g.clone() for g in gradients)))
+        for wanted, got in zip(*found, strict=True):
+            torch.testing.assert_close(got, wanted, **CLOSE)
+
+
+def test_a_recording_follows_the_weights_and_what_is_trained():
+    model, tasks = network(DEVICE), images(DEVICE)
+    play, objective = recorded(OBJECTIVES["MAML"]), OBJECTIVES["MAML"]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for step in range(4):
+        if step == 2:
+            model.features[0].weight.requires_grad_(False)
+        episode = tasks.sample(seeded(step), 2)
+        wanted, loss = objective(model, episode).detach(), play(model, episode)
+        torch.testing.assert_close(loss.detach(), wanted, **CLOSE)
+        optimizer.zero_grad()
+        loss.backward()
+        assert (model.features[0].weight.grad is None) == (step >= 2)
+        optimizer.step()
 
 
 @pytest.mark.parametrize("name", PREDICTIONS)

@@ -32,7 +32,7 @@ NAMES = {
 # From the ground up. Each may import what stands on a line above its own, and its own room.
 FLOORS = (
     ("arguments", "randomness", "torchvision_operators"),
-    ("tasks", "losses", "checkpoint"),
+    ("tasks", "losses", "computed", "checkpoint"),
     ("evaluation", "datasets", "models"),
     ("training", "plotting"),
     ("transfer", "prototypes"),

@@ -4,6 +4,7 @@ The algorithm is in ``plain``, on one page. ``dispatch`` documents its options, 
 ``batched``, the same numbers for many tasks together, where that is known to be right.
 """
 
+from metalearn_lite.maml.clipping import clipped
 from metalearn_lite.maml.dispatch import adapt, maml_learn, maml_loss, maml_predict
 from metalearn_lite.maml.meta_sgd import MetaSGD, meta_sgd_learn
 from metalearn_lite.maml.proto_maml import (
@@ -16,6 +17,7 @@ from metalearn_lite.maml.proto_maml import (
 __all__ = [
     "MetaSGD",
     "adapt",
+    "clipped",
     "maml_learn",
     "maml_loss",
     "maml_predict",

@@ -6,6 +6,7 @@ parameters: the gradient of the query loss there, a few tasks at a time, and the
 back through the inner loop. So only a few tasks' intermediate results exist at any time.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,10 +14,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from metalearn_lite.computed import Computed
 from metalearn_lite.losses import task_loss
 from metalearn_lite.maml.inner_loop import Rate, requires_gradient
 from metalearn_lite.maml.plain import descend
 from metalearn_lite.models.functional import Params
+from metalearn_lite.models.grouped import grouped
 from metalearn_lite.models.stacked import StackedNetwork
 from metalearn_lite.tasks import Episode
 
@@ -114,8 +117,10 @@ def adapt(
     start = {name: p.expand(tasks, *p.shape) for name, p in packed.items()}
     rates = _by_name(settings.inner_lr, params)
 
+    forward = _once if settings.first_order or not torch.is_grad_enabled() else _twice
+
     def support_loss(adapted: Params) -> Tensor:
-        return tasks * task_loss(network({**start, **adapted}, support_x), support_y)
+        return tasks * task_loss(forward(network, {**start, **adapted}, support_x), support_y)
 
     adapted = descend(
         support_loss,
@@ -173,8 +178,11 @@ def _loss_and_gradient(
         features, network = network.split()
         support_x, query_x = features(start, support_x), features(start, query_x)
 
+    forward = _once if settings.first_order or not learned.sources else _twice
+
     def support_loss(adapted: Params) -> Tensor:
-        return count * task_loss(network({**start, **adapted}, support_x), tasks.support_y)
+        outputs = forward(network, {**start, **adapted}, support_x)
+        return count * task_loss(outputs, tasks.support_y)
 
     adapted = descend(
         support_loss,
@@ -191,7 +199,7 @@ def _loss_and_gradient(
         cut = slice(i, i + queries_at_once)
         here = {name: t[cut].detach() for name, t in meeting.items()}
         leaves = [here[name].requires_grad_() for name in through]
-        loss = task_loss(network(here, here["query_x"]), tasks.query_y[cut])
+        loss = task_loss(_once(network, here, here["query_x"]), tasks.query_y[cut])
         losses.append(loss.detach() * len(here["query_x"]))
         if leaves:
             total = loss * len(here["query_x"])
@@ -208,25 +216,19 @@ def _loss_and_gradient(
     return [loss, *back]
 
 
-class Computed(torch.autograd.Function):
-    """A loss whose gradient is known already: the backward pass only scales it."""
+def _twice(network: StackedNetwork, params: Params, x: Tensor) -> Tensor:
+    """Compute outputs that are differentiated through the inner steps."""
+    return network(params, x)
 
-    @staticmethod
-    def forward(ctx: Any, loss: Tensor, gradients: list[Tensor], *sources: Tensor) -> Tensor:
-        """Return ``loss``, connected to ``sources``."""
-        ctx.gradients = gradients
-        return loss.clone()
 
-    @staticmethod
-    def backward(ctx: Any, scale: Tensor) -> Any:
-        """Give each source its gradient."""
-        if torch.is_grad_enabled():
-            raise ValueError(
-                "the meta-gradient was asked for with create_graph=True, and the tasks were "
-                "computed together, which gives no derivative of it: call maml_loss with "
-                "task_by_task=True"
-            )
-        return None, None, *(scale * gradient for gradient in ctx.gradients)
+def _once(network: StackedNetwork, params: Params, x: Tensor) -> Tensor:
+    """Compute outputs of which only first derivatives are asked for.
+
+    Grouped convolutions are the fastest for images on a processor. In other types than float32
+    they are slow; on a GPU they gain nothing, and round to ten bits unless told otherwise.
+    """
+    fast = x.ndim == 5 and x.dtype == torch.float32 and x.device.type == "cpu"
+    return grouped(network, params, x) if fast else network(params, x)
 
 
 def _largest_layer(network: StackedNetwork, packed: Params, x: Tensor) -> int:
@@ -237,6 +239,12 @@ def _largest_layer(network: StackedNetwork, packed: Params, x: Tensor) -> int:
 
 
 def _fitting(x: Tensor, largest: int) -> int:
-    """Return how many tasks to compute in one go, with ``n`` examples ``(T, n, ...)`` each."""
-    budget = BUDGET_CPU if x.device.type == "cpu" else BUDGET_ELSEWHERE
-    return max(1, budget // (x.shape[1] * largest))
+    """Return how many tasks to compute in one go, with ``n`` examples ``(T, n, ...)`` each.
+
+    A processor's threads share a product by tasks, so each of them gets as many.
+    """
+    size = x.shape[1] * largest
+    if x.device.type != "cpu":
+        return max(1, BUDGET_ELSEWHERE // size)
+    threads = torch.get_num_threads()
+    return threads * max(1, math.ceil(BUDGET_CPU / size / threads))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from metalearn_lite.losses import Loss, task_loss
 from metalearn_lite.maml import batched, plain
 from metalearn_lite.maml.batched import Settings
+from metalearn_lite.maml.clipping import Clipped
 from metalearn_lite.maml.inner_loop import Rate, check_steps
 from metalearn_lite.models.functional import (
     AdaptedNetwork,
@@ -21,7 +22,7 @@ from metalearn_lite.models.functional import (
     parameters_to_adapt,
 )
 from metalearn_lite.models.query_statistics import Statistics
-from metalearn_lite.models.stacked import stacked_network
+from metalearn_lite.models.stacked import StackedNetwork, stacked_network
 from metalearn_lite.tasks import Episode, check_single, holds_tasks
 
 
@@ -54,7 +55,8 @@ def adapt(
             those of the head alone to adapt the head alone.
         support_x: inputs ``(n, ...)``, or ``(T, n, ...)`` for T tasks.
         support_y: int64 labels ``(n,)`` or float targets ``(n, outputs)``; or with a leading T.
-        inner_lr: α: a number, a tensor, or one of either for each name in ``params``.
+        inner_lr: α: a number, a tensor, or one of either for each name in ``params``;
+            ``clipped(α, max_norm=...)`` clips the gradient of each step.
         inner_steps: number of steps, 0 or more.
         first_order: treat the gradients of the inner loop as constants.
         loss_fn: ``loss_fn(outputs, targets)`` gives a scalar; None means the mean
@@ -82,10 +84,9 @@ def adapt(
             "expected the same number"
         )
     settings = Settings(inner_lr, inner_steps, first_order)
-    if several and loss_fn is None:
-        network = stacked_network(model, support_x)
-        if network is not None:
-            return batched.adapt(network, model, params, support_x, support_y, settings)
+    network = _together(model, settings, loss_fn, support_x) if several else None
+    if network is not None:
+        return batched.adapt(network, model, params, support_x, support_y, settings)
 
     def adapt_one(x: Tensor, y: Tensor) -> dict[str, Tensor]:
         return plain.adapt(
@@ -157,9 +158,9 @@ def maml_loss(
     """
     settings = Settings(inner_lr, inner_steps, first_order, head_only, chunk)
     check_steps(inner_lr, inner_steps, parameters_to_adapt(model, head_only=head_only))
-    if loss_fn is None and not task_by_task:
+    if not task_by_task:
         several = episode.as_batch()
-        network = stacked_network(model, several.support_x, several.query_x)
+        network = _together(model, settings, loss_fn, several.support_x, several.query_x)
         if network is not None:
             return batched.maml_loss(network, model, several, settings)
     return plain.maml_loss(
@@ -254,3 +255,12 @@ def maml_predict(
         loss_fn=loss_fn or task_loss,
         statistics=statistics,
     )
+
+
+def _together(
+    model: nn.Module, settings: Settings, loss_fn: Loss | None, *inputs: Tensor
+) -> StackedNetwork | None:
+    """Return the network for many tasks at once, or None where they go one after another."""
+    if loss_fn is not None or isinstance(settings.inner_lr, Clipped):
+        return None
+    return stacked_network(model, *inputs)

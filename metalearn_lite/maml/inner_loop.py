@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metalearn_lite.maml.clipping import Clipped, Rates
 from metalearn_lite.models.functional import Params
 
-Rate = float | Tensor | Mapping[str, Tensor] | Mapping[str, float]
+Rate = Rates | Clipped
 
 
 def starting_point(
@@ -20,7 +21,8 @@ def starting_point(
     They stay connected to ``params`` and ``inner_lr`` if one of these requires a gradient. Where
     gradients are off, or nothing requires one, the steps start from leaves of their own.
     """
-    rates = inner_lr if isinstance(inner_lr, Mapping) else dict.fromkeys(params, inner_lr)
+    given = inner_lr.rates if isinstance(inner_lr, Clipped) else inner_lr
+    rates = given if isinstance(given, Mapping) else dict.fromkeys(params, given)
     sources = [*params.values(), *(rates[name] for name in params)]
     connected = torch.is_grad_enabled() and any(requires_gradient(source) for source in sources)
     with torch.enable_grad():
@@ -35,6 +37,8 @@ def check_steps(inner_lr: Rate, inner_steps: int, params: Params) -> None:
     """Raise a ``ValueError`` unless step size, number of steps and names fit."""
     if isinstance(inner_steps, bool) or not isinstance(inner_steps, int) or inner_steps < 0:
         raise ValueError(f"inner_steps is {inner_steps!r}: expected a whole number, 0 or more")
+    if isinstance(inner_lr, Clipped):
+        inner_lr = inner_lr.rates
     if not params:
         raise ValueError("there is nothing to adapt: expected parameters that require a gradient")
     if isinstance(inner_lr, Mapping):

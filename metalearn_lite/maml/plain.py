@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn_lite.losses import Loss, task_loss
+from metalearn_lite.maml.clipping import shortened
 from metalearn_lite.maml.inner_loop import Rate, check_steps, starting_point
 from metalearn_lite.models.functional import AdaptedNetwork, Params, call, parameters_to_adapt
 from metalearn_lite.models.query_statistics import Statistics, answer_each_task
@@ -37,7 +38,7 @@ def descend(
             gradients = torch.autograd.grad(
                 loss(adapted), list(adapted.values()), create_graph=graph, materialize_grads=True
             )
-            pairs = zip(adapted.items(), gradients, strict=True)
+            pairs = zip(adapted.items(), shortened(gradients, inner_lr), strict=True)
             adapted = {name: p - rates[name] * gradient for (name, p), gradient in pairs}
     return adapted if connected else {name: p.detach() for name, p in adapted.items()}
 
@@ -79,9 +80,8 @@ def maml_loss(
     options: dict[str, Any] = {"inner_lr": inner_lr, "inner_steps": inner_steps, "loss_fn": loss_fn}
     losses = []
     for task in episode.unbind():
-        adapted = adapt(
-            model, params, task.support_x, task.support_y, first_order=first_order, **options
-        )
+        x, y = task.support_x, task.support_y
+        adapted = adapt(model, params, x, y, first_order=first_order, **options)
         losses.append(loss_fn(call(model, adapted, task.query_x), task.query_y))
     return torch.stack(losses).mean()
 

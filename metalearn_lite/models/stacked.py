@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metalearn_lite.models.networks import Network
 from metalearn_lite.models.normalisation import BatchStatisticsNorm
+from metalearn_lite.models.patches import columns, product
 
 Params = Mapping[str, Tensor]
 Layers = Sequence[tuple[str, nn.Module]]
@@ -79,16 +79,16 @@ class StackedNetwork:
             x = x.movedim(2, -1)
         while layers:
             name, layer = layers.pop(0)
-            own = _own(params, name)
+            own = own_params(params, name)
             if isinstance(layer, nn.Conv2d):
-                columns, shape = _columns(layer, x)
-                if _folds(layer, layers, x):
+                patches, shape = columns(layer, x)
+                if folds(layer, layers, x):
                     norm_name, norm = layers.pop(0)
-                    x = _normalised_product(norm, _own(params, norm_name), columns, own).reshape(
-                        shape
-                    )
+                    outputs = normalised_product(norm, own_params(params, norm_name), patches, own)
                 else:
-                    x = _affine(own["weight"], own.get("bias"), columns).reshape(shape)
+                    bias = None if centred_next(layers) else own.get("bias")
+                    outputs = product(patches, own["weight"], bias)
+                x = outputs.reshape(shape)
             else:
                 x = RULES[type(layer)](layer, own, x)
             yield x
@@ -152,20 +152,17 @@ def _takes(network: StackedNetwork, model: nn.Module, x: Tensor) -> bool:
         if (wants_image and not image) or (isinstance(layer, nn.Linear) and image):
             return False
         image = image and not isinstance(layer, nn.Flatten)
-    return all(p.dtype == x.dtype for p in model.parameters())
+    return not image and all(p.dtype == x.dtype for p in model.parameters())
 
 
-def _own(params: Params, name: str) -> dict[str, Tensor]:
+def own_params(params: Params, name: str) -> dict[str, Tensor]:
+    """Return what belongs to the layer whose parameters begin with ``name``."""
     return {key: params[name + key] for key in ("weight", "bias") if name + key in params}
 
 
-def _affine(weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
-    """Multiply ``(T, n, d)`` by ``(T, d, outputs)`` and add ``(T, outputs)``."""
-    return x @ weight if bias is None else torch.baddbmm(bias.unsqueeze(1), x, weight)
-
-
 def _linear(_: nn.Module, own: Params, x: Tensor) -> Tensor:
-    return _affine(own["weight"].mT, own.get("bias"), x)
+    weight, bias = own["weight"].mT, own.get("bias")
+    return x @ weight if bias is None else torch.baddbmm(bias.unsqueeze(1), x, weight)
 
 
 def _batch_norm(layer: BatchStatisticsNorm, own: Params, x: Tensor) -> Tensor:
@@ -206,18 +203,22 @@ RULES: Mapping[type[nn.Module], Callable[[Any, Params, Tensor], Tensor]] = {
 }
 
 
-def _folds(layer: nn.Conv2d, following: Layers, x: Tensor) -> bool:
+def centred_next(following: Layers) -> bool:
+    """Whether a batch norm follows, which takes a bias away again."""
+    return bool(following) and type(following[0][1]) is BatchStatisticsNorm
+
+
+def folds(layer: nn.Conv2d, following: Layers, x: Tensor) -> bool:
     """Whether the norm that follows is cheaper as part of the product.
 
     So it is in the first layer: its patches hold few numbers, its output many, and the
     images need no gradient.
     """
     patch = layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1]
-    norm = bool(following) and type(following[0][1]) is BatchStatisticsNorm
-    return norm and not x.requires_grad and patch < layer.out_channels
+    return centred_next(following) and not x.requires_grad and patch < layer.out_channels
 
 
-def _normalised_product(norm: nn.Module, scales: Params, columns: Tensor, own: Params) -> Tensor:
+def normalised_product(norm: nn.Module, scales: Params, columns: Tensor, own: Params) -> Tensor:
     r"""Batch norm of a matrix product, as one matrix product.
 
     The outputs are linear in the patches p, so their mean and variance follow from those
@@ -228,66 +229,4 @@ def _normalised_product(norm: nn.Module, scales: Params, columns: Tensor, own: P
     covariance = centred.mT @ centred / columns.shape[1]
     variance = (own["weight"] * (covariance @ own["weight"])).sum(dim=1, keepdim=True)
     scale = torch.rsqrt(variance + norm.eps) * scales["weight"].unsqueeze(1)  # type: ignore[operator]
-    return _affine(own["weight"] * scale, scales["bias"], centred)
-
-
-def _columns(layer: nn.Conv2d, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
-    """Return the patches ``(T, n * h * w, k * k * c)`` and the shape of the layer's output."""
-    geometry = (*layer.kernel_size, layer.stride[0], *map(int, layer.padding))
-    patches: Tensor = Patches.apply(x.flatten(0, 1), geometry)  # type: ignore[no-untyped-call]
-    tasks, n = x.shape[:2]
-    h, w, size = patches.shape[1:]
-    return patches.reshape(tasks, n * h * w, size), (tasks, n, h, w, layer.out_channels)
-
-
-Geometry = tuple[int, int, int, int, int]  # kernel height and width, stride, padding of both
-
-
-class Patches(torch.autograd.Function):
-    """Copy the patches that a convolution sees: ``(N, h, w, c)`` to ``(N, h', w', k * k * c)``.
-
-    Linear; its transpose is ``Fold``. So each is the other's derivative, to any order.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, geometry: Geometry) -> Tensor:
-        """Copy the patches of images ``x``."""
-        ctx.geometry, ctx.size = geometry, x.shape
-        kh, kw, stride, ph, pw = geometry
-        padded = F.pad(x, (0, 0, pw, pw, ph, ph))
-        n, height, width, c = padded.shape
-        h, w = (height - kh) // stride + 1, (width - kw) // stride + 1
-        by_image, by_row, by_pixel, by_channel = padded.stride()
-        return padded.as_strided(
-            (n, h, w, kh, kw, c),
-            (by_image, stride * by_row, stride * by_pixel, by_row, by_pixel, by_channel),
-        ).reshape(n, h, w, kh * kw * c)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """Add each patch to the place it came from."""
-        return Fold.apply(gradient, ctx.geometry, ctx.size), None  # type: ignore[no-untyped-call]
-
-
-class Fold(torch.autograd.Function):
-    """Add patches up to images: the transpose of ``Patches``."""
-
-    @staticmethod
-    def forward(ctx: Any, patches: Tensor, geometry: Geometry, size: torch.Size) -> Tensor:
-        """Add ``patches`` up to images of shape ``size``."""
-        ctx.geometry = geometry
-        kh, kw, stride, ph, pw = geometry
-        n, height, width, c = size
-        h, w = patches.shape[1:3]
-        parts = patches.reshape(n, h, w, kh, kw, c)
-        padded = patches.new_zeros(n, height + 2 * ph, width + 2 * pw, c)
-        for i in range(kh):
-            for j in range(kw):
-                rows, columns = slice(i, i + stride * h, stride), slice(j, j + stride * w, stride)
-                padded[:, rows, columns][:, :h, :w] += parts[:, :, :, i, j]
-        return padded[:, ph : ph + height, pw : pw + width]
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        """Copy the patches of the gradient."""
-        return Patches.apply(gradient, ctx.geometry), None, None  # type: ignore[no-untyped-call]
+    return product(centred, own["weight"] * scale, scales["bias"])

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from metalearn_lite.maml import MetaSGD, batched, plain
-from metalearn_lite.maml.batched import Computed, Settings
+from metalearn_lite.maml.batched import Settings
 from metalearn_lite.models import BatchStatisticsNorm, Network, conv4, initialise, mlp
+from metalearn_lite.models.grouped import grouped
 from metalearn_lite.models.stacked import stacked_network
 from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import Episode, ImageTasks, SineTasks
@@ -206,6 +207,34 @@ def test_pieces_that_do_not_divide_the_number_of_tasks_are_weighed_by_their_task
     assert [tuple(shape[:2]) for shape in seen] == [(3, 2), (2, 3), (1, 3), (2, 2), (2, 3)]
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_differentiated_once_goes_through_grouped_convolutions(method, monkeypatch):
+    """The queries always; the support set where the inner loop is not differentiated."""
+    seen = []
+
+    def watched(network, params, x):
+        seen.append(x.shape[1])
+        return grouped(network, params, x)
+
+    monkeypatch.setattr(batched, "grouped", watched)
+    model, episode = convolutions().float(), images(queries=2)
+    episode = Episode(
+        episode.support_x.float(), episode.support_y, episode.query_x.float(), episode.query_y
+    )
+    found = [
+        (loss, *gradients(loss, list(model.parameters())))
+        for way in (one_by_one, together)
+        for loss in [way(model, episode, **METHODS[method])]
+    ]
+    for wanted, got in zip(*found, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+    once = {"second order": {4}, "first order": {2, 4}}.get(method, set())
+    assert set(seen) == once  # a linear head alone has no images
+    seen.clear()
+    together(convolutions(), images(), **METHODS[method])
+    assert not seen  # in float64 PyTorch's own convolution is slow
+
+
 @pytest.mark.parametrize("chunk", [1, 2, 3, 4, 5, 9])
 def test_the_size_of_the_pieces_changes_nothing(chunk):
     same(perceptron(), sines(5), chunk=chunk, inner_steps=2)
@@ -219,9 +248,10 @@ def test_a_task_that_is_over_the_budget_goes_alone(monkeypatch):
 def test_as_many_tasks_go_at_once_as_their_examples_fit_into_the_budget(monkeypatch):
     monkeypatch.setattr(batched, "BUDGET_CPU", 1000)
     monkeypatch.setattr(batched, "BUDGET_ELSEWHERE", 10**6)
-    assert batched._fitting(torch.empty(4, 5, 2), 20) == 10
-    assert batched._fitting(torch.empty(4, 6, 2), 20) == 8
-    assert batched._fitting(torch.empty(4, 51, 2), 20) == 1
+    for threads, fitting in {1: (10, 9, 1), 2: (10, 10, 2), 4: (12, 12, 4)}.items():
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        counts = [batched._fitting(torch.empty(4, n, 2), 20) for n in (5, 6, 51)]
+        assert counts == list(fitting)
     assert batched._fitting(torch.empty(4, 5, 2, device="meta"), 20) == 10**4
 
 
@@ -267,23 +297,6 @@ def test_computing_the_loss_writes_no_gradient_and_changes_no_weight():
     together(model, episode, inner_lr=learner.inner_lr, inner_steps=2)
     assert all(p.grad is None and p.requires_grad for p in learner.parameters())
     assert all(torch.equal(t, before[name]) for name, t in learner.state_dict().items())
-
-
-def test_a_computed_loss_hands_on_its_gradients_scaled():
-    a, b = torch.ones(2, requires_grad=True), torch.ones(3, requires_grad=True)
-    slopes = [torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0, 5.0])]
-    loss = Computed.apply(torch.tensor(7.0), slopes, a, b)
-    assert loss == 7 and loss.requires_grad
-    (3 * loss).backward()
-    assert torch.equal(a.grad, 3 * slopes[0]) and torch.equal(b.grad, 3 * slopes[1])
-    assert slopes[0].tolist() == [1, 2]
-
-
-def test_a_computed_loss_says_that_it_has_no_second_derivative():
-    a = torch.ones(2, requires_grad=True)
-    loss = Computed.apply(torch.tensor(7.0), [torch.ones(2)], a)
-    with pytest.raises(ValueError, match=r"create_graph=True.*maml_loss with task_by_task=True"):
-        torch.autograd.grad(loss, a, create_graph=True)
 
 
 def test_labels_that_the_head_has_not_are_named_in_both_loops():

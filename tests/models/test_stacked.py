@@ -1,11 +1,10 @@
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from metalearn_lite.maml import maml_loss
 from metalearn_lite.models import BatchStatisticsNorm, conv4, mlp
-from metalearn_lite.models.stacked import Fold, Patches, stacked_network
+from metalearn_lite.models.stacked import stacked_network
 from metalearn_lite.randomness import seeded
 from metalearn_lite.reptile import reptile_step
 from metalearn_lite.tasks import Episode
@@ -244,34 +243,3 @@ def test_inputs_that_are_not_contiguous_or_are_expanded_give_the_same():
     params = {n: p.expand(3, *p.shape) for n, p in params.items()}
     turned = x.transpose(-1, -2)
     torch.testing.assert_close(network(params, turned), network(params, turned.contiguous()))
-
-
-GEOMETRIES = [(3, 3, 2, 1, 1), (3, 3, 1, 1, 1), (2, 4, 3, 0, 2), (1, 1, 1, 0, 0), (5, 5, 4, 2, 2)]
-
-
-@pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_patches_are_those_of_unfold(geometry):
-    kh, kw, stride, ph, pw = geometry
-    x = random(2, 9, 7, 3)
-    mine = Patches.apply(x, geometry)
-    theirs = F.unfold(x.permute(0, 3, 1, 2), (kh, kw), padding=(ph, pw), stride=stride)
-    theirs = theirs.view(2, 3, kh * kw, *mine.shape[1:3]).permute(0, 3, 4, 2, 1)
-    assert torch.equal(mine, theirs.reshape(mine.shape))
-
-
-@pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_fold_is_the_transpose_of_patches(geometry):
-    x = random(2, 9, 7, 3)
-    patches = Patches.apply(x, geometry)
-    other = random(*patches.shape, seed=1)
-    back = Fold.apply(other, geometry, x.shape)
-    torch.testing.assert_close((patches * other).sum(), (x * back).sum())
-
-
-@pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_derivatives_of_first_and_second_order_are_right(geometry):
-    x = random(1, 5, 4, 1).requires_grad_()
-    patches = Patches.apply(x, geometry).detach().requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: Patches.apply(x, geometry).sin(), x)
-    assert torch.autograd.gradgradcheck(lambda x: Patches.apply(x, geometry).sin(), x)
-    assert torch.autograd.gradgradcheck(lambda p: Fold.apply(p, geometry, x.shape).sin(), patches)

@@ -1,0 +1,45 @@
+"""A recorded objective: on a processor it is the objective; tests/test_device.py has the GPU."""
+
+import pytest
+import torch
+
+from metalearn_lite.maml import maml_loss
+from metalearn_lite.models import mlp
+from metalearn_lite.randomness import seeded
+from metalearn_lite.tasks import SineTasks
+from metalearn_lite.training import meta_train, recorded
+
+TASKS = SineTasks(3, 3)
+
+
+def objective(model, episode):
+    return maml_loss(model, episode, inner_lr=0.01, inner_steps=1)
+
+
+def trained(objective):
+    model = mlp(hidden=(4,), generator=seeded(0))
+    options = {"iterations": 3, "batch": 2, "generator": seeded(1), "progress": False}
+    history = meta_train(model, objective, TASKS, **options)
+    return history.loss, [p.detach() for p in model.parameters()]
+
+
+def test_on_a_processor_training_is_the_same_bit_for_bit():
+    (losses, weights), (wanted, expected) = trained(recorded(objective)), trained(objective)
+    assert losses == wanted
+    assert all(torch.equal(a, b) for a, b in zip(weights, expected, strict=True))
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_on_a_processor_the_objective_is_called_each_time(grad):
+    seen = []
+
+    def watched(model, episode):
+        seen.append(episode)
+        return objective(model, episode)
+
+    model, episode = mlp(generator=seeded(0)), TASKS.sample(seeded(1), 2)
+    with torch.set_grad_enabled(grad):
+        for _ in range(2):
+            loss = recorded(watched)(model, episode)
+            assert loss.requires_grad == grad
+    assert len(seen) == 2 and all(one is episode for one in seen)
