@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from metalearn_lite.arguments import check_counts
 from metalearn_lite.maml.dispatch import maml_learn
+from metalearn_lite.models.expectations import features_of
 from metalearn_lite.models.functional import AdaptedNetwork, call
 from metalearn_lite.models.networks import Network
 from metalearn_lite.models.query_statistics import Answer, answer_each_task
@@ -51,7 +52,7 @@ def nearest_feature(model: Network, episode: Episode) -> Tensor:
         n = len(task.support_x)
 
         def outputs(x: Tensor) -> Tensor:
-            features = call(model.features, {}, torch.cat([task.support_x, x]))
+            features = call(features_of(model), {}, torch.cat([task.support_x, x]))
             return nearest_class(features[:n], task.support_y, features[n:])
 
         return outputs

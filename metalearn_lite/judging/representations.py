@@ -2,9 +2,8 @@
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from metalearn_lite.models.functional import Params
+from metalearn_lite.models.functional import Params, call
 
 
 def activations(model: nn.Module, params: Params, x: Tensor) -> list[Tensor]:
@@ -33,7 +32,7 @@ def activations(model: nn.Module, params: Params, x: Tensor) -> list[Tensor]:
     hooks = [relu.register_forward_hook(keep) for relu in relus]
     try:
         with torch.no_grad():
-            outputs = functional_call(model, dict(params), (x,))
+            outputs = call(model, params, x)
     finally:
         for hook in hooks:
             hook.remove()

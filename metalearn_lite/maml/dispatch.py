@@ -7,6 +7,8 @@ type, and no other loss is asked for) ``batched`` does it, else ``plain``, one t
 Both give the same numbers.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +17,7 @@ from metalearn_lite.maml import batched, plain
 from metalearn_lite.maml.batched import Settings
 from metalearn_lite.maml.clipping import Clipped
 from metalearn_lite.maml.inner_loop import Rate, check_steps
+from metalearn_lite.maml.second_derivatives import twice_differentiable
 from metalearn_lite.models.functional import (
     AdaptedNetwork,
     Params,
@@ -89,16 +92,17 @@ def adapt(
         return batched.adapt(network, model, params, support_x, support_y, settings)
 
     def adapt_one(x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        return plain.adapt(
-            model,
-            params,
-            x,
-            y,
-            inner_lr=inner_lr,
-            inner_steps=inner_steps,
-            first_order=first_order,
-            loss_fn=loss_fn or task_loss,
-        )
+        with _derivatives(model, settings):
+            return plain.adapt(
+                model,
+                params,
+                x,
+                y,
+                inner_lr=inner_lr,
+                inner_steps=inner_steps,
+                first_order=first_order,
+                loss_fn=loss_fn or task_loss,
+            )
 
     if not several:
         return adapt_one(support_x, support_y)
@@ -163,15 +167,16 @@ def maml_loss(
         network = _together(model, settings, loss_fn, several.support_x, several.query_x)
         if network is not None:
             return batched.maml_loss(network, model, several, settings)
-    return plain.maml_loss(
-        model,
-        episode,
-        inner_lr=inner_lr,
-        inner_steps=inner_steps,
-        first_order=first_order,
-        head_only=head_only,
-        loss_fn=loss_fn or task_loss,
-    )
+    with _derivatives(model, settings):
+        return plain.maml_loss(
+            model,
+            episode,
+            inner_lr=inner_lr,
+            inner_steps=inner_steps,
+            first_order=first_order,
+            head_only=head_only,
+            loss_fn=loss_fn or task_loss,
+        )
 
 
 def maml_learn(
@@ -264,3 +269,9 @@ def _together(
     if loss_fn is not None or isinstance(settings.inner_lr, Clipped):
         return None
     return stacked_network(model, *inputs)
+
+
+def _derivatives(model: nn.Module, settings: Settings) -> AbstractContextManager[None]:
+    """Return where to compute: with what can be differentiated twice, if it will be."""
+    twice = torch.is_grad_enabled() and settings.inner_steps > 0 and not settings.first_order
+    return twice_differentiable(model) if twice else nullcontext()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from metalearn_lite.maml.inner_loop import Rate
 from metalearn_lite.maml.plain import adapt
+from metalearn_lite.models.expectations import features_of
 from metalearn_lite.models.functional import AdaptedNetwork, Params, call
 from metalearn_lite.models.networks import Network
 from metalearn_lite.models.query_statistics import Statistics, answer_each_task
@@ -44,7 +45,7 @@ def start_at_prototypes(model: Network, task: Episode, *, ways: int | None = Non
     """
     if model.head.bias is None:
         raise ValueError("the head of the network has no bias: expected nn.Linear with a bias")
-    means = prototypes(model.features(task.support_x), task.support_y, ways=ways)
+    means = prototypes(call(features_of(model), {}, task.support_x), task.support_y, ways=ways)
     weight, bias = linear_form(means)
     body = {
         name: p.clone()  # a node of its own, apart from the one that made the means

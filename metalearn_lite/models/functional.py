@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from metalearn_lite.models.expectations import check_outputs
 from metalearn_lite.models.networks import Network
 
 Params = Mapping[str, Tensor]
@@ -21,14 +22,13 @@ def call(model: nn.Module, params: Params, x: Tensor) -> Tensor:
         x: inputs ``(n, ...)``.
 
     Raises:
-        ValueError: if the network has no parameter of a name, or if the forward pass changes a
-            buffer, such as running statistics.
+        ValueError: if the network has no parameter of a name, if the forward pass changes a
+            buffer, such as running statistics, or if it returns anything but a tensor.
     """
+    check_names(model, params)
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     versions = {name: buffer._version for name, buffer in buffers.items()}
-    check_names(model, params)
-    given = _at_each_place(model, {**buffers, **params})
-    outputs: Tensor = functional_call(model, given, (x,), tie_weights=False)
+    outputs = call_with(model, {**buffers, **params}, x)
     changed = [name for name, buffer in buffers.items() if buffer._version != versions[name]]
     if changed:
         raise ValueError(
@@ -37,6 +37,12 @@ def call(model: nn.Module, params: Params, x: Tensor) -> Tensor:
             "model.eval(), or normalise with BatchStatisticsNorm or group norm"
         )
     return outputs
+
+
+def call_with(model: nn.Module, values: Params, x: Tensor) -> Tensor:
+    """Compute the outputs with other parameters and buffers, which the forward pass may change."""
+    given = _at_each_place(model, values)
+    return check_outputs(functional_call(model, given, (x,), tie_weights=False))
 
 
 def check_names(model: nn.Module, params: Params) -> None:

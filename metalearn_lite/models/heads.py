@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from metalearn_lite.arguments import check_counts
+from metalearn_lite.models.expectations import linear_head
 from metalearn_lite.models.networks import Network, initialise
 
 
@@ -20,7 +21,7 @@ def new_head(model: Network, outputs: int, *, generator: torch.Generator | None 
     """
     check_counts(outputs=outputs)
     renewed = copy.deepcopy(model)
-    old = renewed.head.weight
+    old = linear_head(renewed).weight
     head = nn.utils.skip_init(  # type: ignore[no-untyped-call]
         nn.Linear, old.shape[1], outputs, dtype=old.dtype
     )

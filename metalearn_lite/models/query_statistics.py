@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from metalearn_lite.models.functional import call
 from metalearn_lite.models.stacked import stacked_network
 from metalearn_lite.tasks import Episode
 
@@ -101,6 +102,9 @@ def task_features(
 
     Yields:
         The task, its support features ``(n, d)`` and its query features ``(m, d)``.
+
+    Raises:
+        ValueError: if the forward pass changes a buffer, such as running statistics.
     """
     if episode.batch is not None and stacked_network(features) is not None:
         together = torch.func.vmap(features)  # each task with the statistics of its own batch
@@ -108,4 +112,4 @@ def task_features(
         yield from zip(episode.unbind(), support, queries, strict=True)
         return
     for task in episode.unbind():
-        yield task, features(task.support_x), features(task.query_x)
+        yield task, call(features, {}, task.support_x), call(features, {}, task.query_x)

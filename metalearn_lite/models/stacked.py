@@ -58,8 +58,10 @@ class StackedNetwork:
         }
 
     def split(self) -> tuple["StackedNetwork", "StackedNetwork"]:
-        """Return all but the last layer, and the last: features and head."""
-        return StackedNetwork(self.layers[:-1]), StackedNetwork(self.layers[-1:])
+        """Return the layers of the features, and those of the head."""
+        head = [name.startswith("head.") for name, _ in self.layers]
+        cut = head.index(True)
+        return StackedNetwork(self.layers[:cut]), StackedNetwork(self.layers[cut:])
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         """Map inputs ``(T, n, ...)`` to outputs ``(T, n, outputs)``.

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metalearn_lite.arguments import check_positive
+from metalearn_lite.models.expectations import features_of
 from metalearn_lite.models.functional import FeaturesAndHead, call
 from metalearn_lite.models.linear_fits import fit_logistic
 from metalearn_lite.models.networks import Network
@@ -99,7 +100,7 @@ def ridge_loss(
     """
     _check_positive("scale", scale)
     losses = []
-    for task, support, queries in task_features(model.features, episode):
+    for task, support, queries in task_features(features_of(model), episode):
         head = ridge_head(support, task.support_y, ways=count_ways(task), penalty=penalty)
         losses.append(F.cross_entropy(scale * F.linear(queries, *head), task.query_y))
     return torch.stack(losses).mean()
@@ -279,8 +280,8 @@ def head_learn(model: Network, task: Episode, *, fit: Fit) -> FeaturesAndHead:
     """
     check_single(task)
     with torch.no_grad():
-        head = fit(call(model.features, {}, task.support_x), task.support_y)
-    return FeaturesAndHead(model.features, *head)
+        head = fit(call(features_of(model), {}, task.support_x), task.support_y)
+    return FeaturesAndHead(features_of(model), *head)
 
 
 def head_predict(

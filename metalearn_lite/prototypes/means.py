@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metalearn_lite.models.expectations import features_of
 from metalearn_lite.models.functional import call
 from metalearn_lite.models.networks import Network
 from metalearn_lite.models.query_statistics import Statistics, answer_each_task, task_features
@@ -133,7 +134,7 @@ def prototype_loss(
         ValueError: if a class of an episode has no example.
     """
     losses = []
-    for task, support, queries in task_features(model.features, episode):
+    for task, support, queries in task_features(features_of(model), episode):
         means = prototypes(support, task.support_y, ways=count_ways(task))
         logits = prototype_logits(queries, means, distance=distance, scale=scale)
         losses.append(F.cross_entropy(logits, task.query_y))
@@ -181,8 +182,8 @@ def prototype_learn(
     """
     check_single(task)
     with torch.no_grad():
-        means = prototypes(call(model.features, {}, task.support_x), task.support_y)
-    return NearestMean(model.features, means, distance=distance, scale=scale)
+        means = prototypes(call(features_of(model), {}, task.support_x), task.support_y)
+    return NearestMean(features_of(model), means, distance=distance, scale=scale)
 
 
 def prototype_predict(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from metalearn_lite.arguments import check_counts
 from metalearn_lite.datasets.augmentation import Augment
 from metalearn_lite.losses import default_loss
+from metalearn_lite.models.expectations import check_outputs
 
 Draw = Callable[[], tuple[Tensor, Tensor]]
 
@@ -86,7 +87,7 @@ def take_step(
     optimizer: torch.optim.Optimizer, outputs: Tensor, targets: Tensor, step: int
 ) -> None:
     """Take one step down the loss; a loss that is not finite raises a ``ValueError``."""
-    loss = default_loss(outputs, targets)
+    loss = default_loss(check_outputs(outputs), targets)
     if not torch.isfinite(loss):
         raise ValueError(
             f"the loss is {loss.item()} in step {step + 1}: expected a finite number; "

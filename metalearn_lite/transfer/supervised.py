@@ -4,11 +4,12 @@ import copy
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 from tqdm import tqdm
 
 from metalearn_lite.arguments import check_counts, check_positive
 from metalearn_lite.datasets.augmentation import Augment
+from metalearn_lite.models.expectations import features_of, linear_head
+from metalearn_lite.models.functional import call_with
 from metalearn_lite.models.networks import Network
 from metalearn_lite.transfer.descent import sampler, take_step
 
@@ -76,15 +77,16 @@ def features(model: Network, x: Tensor, *, chunk: int = 512) -> Tensor:
         ``(n, d)``.
     """
     check_counts(chunk=chunk)
-    state = {name: b.clone() for name, b in model.features.named_buffers()}
+    extractor = features_of(model)
+    state = {name: b.clone() for name, b in extractor.named_buffers()}
     with torch.no_grad():
-        parts = [functional_call(model.features, state, (part,)) for part in torch.split(x, chunk)]
+        parts = [call_with(extractor, state, part) for part in torch.split(x, chunk)]
     return torch.cat(parts)
 
 
 def check_data(model: Network, x: Tensor, y: Tensor) -> None:
     """Raise a ``ValueError`` unless inputs, labels and the head of the network fit."""
-    outputs = model.head.out_features
+    outputs = linear_head(model).out_features
     if len(x) != len(y) or len(x) == 0:
         raise ValueError(
             f"got {len(x)} inputs and {len(y)} labels: expected the same number, at least 1"

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from metalearn_lite.maml import maml_loss
-from metalearn_lite.models import BatchStatisticsNorm, conv4, mlp
+from metalearn_lite.models import BatchStatisticsNorm, Network, conv4, mlp
 from metalearn_lite.models.stacked import stacked_network
 from metalearn_lite.randomness import seeded
 from metalearn_lite.reptile import reptile_step
@@ -87,13 +87,16 @@ def test_the_names_are_those_of_the_parameters(model):
     assert stacked_network(model).names() == [name for name, _ in model.named_parameters()]
 
 
-def test_features_and_head_make_the_whole(model):
-    network, x = stacked_network(model), inputs_of(model)
+@pytest.mark.parametrize("head", [nn.Linear(8, 3), nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 3))])
+def test_features_and_head_make_the_whole(head):
+    model = Network(conv4(3, width=8).features, head).double()
+    network, x = stacked_network(model), random(3, 2, 1, 28, 28)
     params = {
         n: p.expand(3, *p.shape) for n, p in network.pack(dict(model.named_parameters())).items()
     }
-    features, head = network.split()
-    torch.testing.assert_close(head(params, features(params, x)), network(params, x))
+    features, last = network.split()
+    assert all(name.startswith("head.") for name in last.names())
+    torch.testing.assert_close(last(params, features(params, x)), network(params, x))
 
 
 @pytest.mark.parametrize(
