@@ -133,7 +133,7 @@ def test_loss_and_gradient_are_those_of_the_cpu(pair, name):
         same(here, there)
 
 
-RECORDED = ("MAML", "first-order MAML", "ANIL", "prototypes")
+RECORDED = ("MAML", "first-order MAML", "ANIL", "Reptile")
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -150,6 +150,14 @@ def test_a_recorded_objective_gives_each_episode_its_own_loss_and_gradient(name)
             found.append((loss.detach(), *(g.clone() for g in gradients)))
         for wanted, got in zip(*found, strict=True):
             torch.testing.assert_close(got, wanted, **CLOSE)
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="nothing is recorded without a GPU")
+def test_an_objective_that_waits_for_the_device_is_refused_in_words():
+    play = recorded(OBJECTIVES["prototypes"])
+    with pytest.raises(ValueError, match=r"cannot be recorded: expected one that never waits"):
+        play(network(DEVICE), images(DEVICE).sample(seeded(3), 2))
+    assert torch.ones(2, device=DEVICE).sum().item() == 2  # the device goes on
 
 
 def test_a_recording_follows_the_weights_and_what_is_trained():

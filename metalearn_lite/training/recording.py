@@ -4,6 +4,7 @@ A meta-gradient of a small network is a thousand small kernels, and starting the
 longer than running them. A CUDA graph starts them all at once.
 """
 
+import copy
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,8 @@ class Recording:
     """The kernels of one objective, for one model and one shape of episodes.
 
     Attributes:
-        model: kept, so that its parameters stay where the kernels look for them.
+        model: what the kernels compute with: a copy of the model whose tensors lie where those of
+            the model lie, so that they follow its training.
         episode: the place from which the kernels read.
         graph: the kernels.
         loss: the place to which they write the loss.
@@ -53,11 +55,15 @@ def recorded(objective: Objective) -> Objective:
 
     Args:
         objective: ``objective(model, episode)`` gives a scalar, as for ``meta_train``. It must not
-            wait for the device (``.item()``, a condition on a tensor's value).
+            wait for the device (``.item()``, a condition on a tensor's value), as those of MAML and
+            Reptile's do not where ``stacked_network`` knows the layers; prototypes count examples.
 
     Returns:
         An objective, for ``meta_train(model, recorded(objective), ...)``. Go backward before it is
         called again: the gradients of one call are overwritten by the next.
+
+    Raises:
+        ValueError: on a GPU, if the objective waits for the device.
 
     Reference:
         Paszke et al. (2019); CUDA graphs in PyTorch's notes on CUDA semantics.
@@ -73,19 +79,20 @@ def recorded(objective: Objective) -> Objective:
         places = [p.data_ptr() for p in params]
         key = (id(model), model.training, episode.batch, *shapes, *places)
         if key not in recordings:
-            recordings[key] = _record(objective, model, episode, params)
+            recordings[key] = _record(objective, model, episode)
         return recordings[key].play(episode, params)
 
     return play
 
 
-def _record(
-    objective: Objective, model: nn.Module, episode: Episode, params: Sequence[Tensor]
-) -> Recording:
-    copy = Episode(*(t.clone() for t in _tensors(episode)), is_batch=episode.batch is not None)
+def _record(objective: Objective, model: nn.Module, episode: Episode) -> Recording:
+    # A copy, because a loss that someone still holds ties the parameters to another stream.
+    shadow = _shadow(model)
+    params = [p for p in shadow.parameters() if p.requires_grad]
+    copied = Episode(*(t.clone() for t in _tensors(episode)), is_batch=episode.batch is not None)
 
     def run() -> tuple[Tensor, tuple[Tensor, ...]]:
-        loss = objective(model, copy)
+        loss = objective(shadow, copied)
         return loss.detach(), torch.autograd.grad(loss, params, materialize_grads=True)
 
     beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -95,9 +102,25 @@ def _record(
             run()
     torch.cuda.current_stream().wait_stream(beside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        loss, gradients = run()
-    return Recording(model, copy, graph, loss, gradients)
+    try:
+        with torch.cuda.graph(graph):
+            loss, gradients = run()
+    except RuntimeError as error:
+        raise ValueError(
+            "the objective cannot be recorded: expected one that never waits for the GPU (no "
+            ".item(), no condition on the values of a tensor); give it to meta_train as it is, "
+            "without recorded()"
+        ) from error
+    return Recording(shadow, copied, graph, loss, gradients)
+
+
+def _shadow(model: nn.Module) -> nn.Module:
+    """Return a copy of the model whose parameters and buffers lie in the same memory."""
+    shadow = copy.deepcopy(model)
+    tensors = ((*m.parameters(), *m.buffers()) for m in (shadow, model))
+    for mine, theirs in zip(*tensors, strict=True):
+        mine.data = theirs.data
+    return shadow
 
 
 def _tensors(episode: Episode) -> tuple[Tensor, ...]:

@@ -8,6 +8,7 @@ from metalearn_lite.models import mlp
 from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import SineTasks
 from metalearn_lite.training import meta_train, recorded
+from metalearn_lite.training.recording import _shadow
 
 TASKS = SineTasks(3, 3)
 
@@ -43,3 +44,17 @@ def test_on_a_processor_the_objective_is_called_each_time(grad):
             loss = recorded(watched)(model, episode)
             assert loss.requires_grad == grad
     assert len(seen) == 2 and all(one is episode for one in seen)
+
+
+def test_the_copy_that_is_recorded_follows_the_model_and_shares_no_graph_with_it():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    model[0].bias.requires_grad_(False)
+    shadow = _shadow(model)
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(3, 2)).sum().backward()
+    optimizer.step()
+    state = model.state_dict()
+    assert all(torch.equal(t, state[name]) for name, t in shadow.state_dict().items())
+    for mine, theirs in zip(shadow.parameters(), model.parameters(), strict=True):
+        assert mine is not theirs and mine.grad is None
+        assert mine.requires_grad == theirs.requires_grad
