@@ -102,7 +102,7 @@ def evaluate(
             changed the model, so that one task would leak into the next.
     """
     check_counts(episodes=episodes)
-    before = _versions(model)
+    before = _copies(model)
     values, digest = [], hashlib.blake2b(digest_size=8)
     for index in tqdm(range(episodes), disable=not progress, leave=False):
         episode = tasks.sample(generator)
@@ -110,7 +110,7 @@ def evaluate(
         outputs = predict(model, episode).detach()
         _check_finite(outputs, index)
         values.append(_score(outputs, episode, metric, index))
-        _check_unchanged(before, _versions(model), index)
+        _check_unchanged(before, model, index)
     return Scores.of(
         torch.stack([torch.as_tensor(v).double().cpu() for v in values]),
         digest=digest.hexdigest(),
@@ -151,21 +151,31 @@ def default_metric(outputs: Tensor, targets: Tensor) -> Tensor:
     return accuracy(outputs, targets)
 
 
-def _versions(model: Any) -> dict[str, int]:
-    """Return how often each tensor of a model was written to; PyTorch counts it."""
-    if not isinstance(model, nn.Module):
-        return {}
-    named = [*model.named_parameters(), *model.named_buffers()]
-    return {name: tensor._version for name, tensor in named}
+def _named(model: Any) -> dict[str, Tensor]:
+    """Return the tensors of a model by name; none of what is no module."""
+    parts = (model.named_parameters, model.named_buffers) if isinstance(model, nn.Module) else ()
+    return {name: tensor.detach() for part in parts for name, tensor in part()}
 
 
-def _check_unchanged(before: dict[str, int], after: dict[str, int], index: int) -> None:
-    changed = [name for name in before if before[name] != after.get(name)]
+def _copies(model: Any) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in _named(model).items()}
+
+
+def _check_unchanged(before: dict[str, Tensor], model: Any, index: int) -> None:
+    """Compare by value, whichever way a tensor was written to or exchanged."""
+    after = _named(model)
+    same = {n: n in after and _equal(after[n], tensor) for n, tensor in before.items()}
+    changed = [name for name in same if not same[name]] + [n for n in after if n not in before]
     if changed:
         raise ValueError(
             f"predict changed {changed[0]} of the model in episode {index}: what one task "
             "teaches would leak into the next; adapt a copy (copy.deepcopy) instead"
         )
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    fits = a.shape == b.shape and a.dtype == b.dtype and a.device == b.device
+    return fits and bool(((a == b) | ((a != a) & (b != b))).all())
 
 
 def _score(outputs: Tensor, task: Any, metric: Metric | None, index: int) -> Any:
@@ -177,6 +187,11 @@ def _score(outputs: Tensor, task: Any, metric: Metric | None, index: int) -> Any
             f"the task is a {type(task).__name__}: expected an Episode, or a metric that scores it"
         )
     y = task.query_y
+    if (y.isnan() if y.is_floating_point() else y < 0).any():
+        raise ValueError(
+            f"a query has no label in episode {index}: expected labels from 0, or values; what is "
+            "unlabelled can be answered, and not scored"
+        )
     fits = outputs.shape == y.shape if y.is_floating_point() else outputs.shape[:-1] == y.shape
     if not fits:
         wanted = tuple(y.shape) if y.is_floating_point() else (*y.shape, "ways")

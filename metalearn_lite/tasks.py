@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from metalearn_lite.arguments import check_counts
+from metalearn_lite.tensors import as_data, unknown_labels
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Episode:
 
     Args:
         support_x: inputs to learn from, ``(n, ...)``, or ``(T, n, ...)`` when batched.
-        support_y: their labels ``(n,)`` int64 in ``0 .. ways - 1``, or their targets
-            ``(n, outputs)`` float; with a leading ``T`` when batched.
+        support_y: their labels ``(n,)`` in ``0 .. ways - 1``, of any whole type (kept as int64), or
+            their targets ``(n, outputs)`` float; with a leading ``T`` when batched.
         query_x: inputs to be judged on, ``(m, ...)`` or ``(T, m, ...)``.
         query_y: their labels or targets, like ``support_y``.
         is_batch: whether the tensors carry a task dimension. None reads it off the shape of
@@ -41,6 +42,13 @@ class Episode:
     is_batch: bool | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        for name in ("support_x", "support_y", "query_x", "query_y"):
+            object.__setattr__(self, name, as_data(name, getattr(self, name)))
+        if self.is_batch is None and self.support_y.is_floating_point() and self.support_y.ndim < 2:
+            raise ValueError(
+                f"support_y holds values of shape {tuple(self.support_y.shape)}: expected (n, "
+                "outputs), or int64 for labels; y.unsqueeze(-1) makes one output, y.long() labels"
+            )
         for part in ("support", "query"):
             x, y = getattr(self, f"{part}_x"), getattr(self, f"{part}_y")
             lead = y.ndim - y.is_floating_point() if self.is_batch is None else 1 + self.is_batch
@@ -60,6 +68,21 @@ class Episode:
                 f"the support set holds {len(self.support_x)} tasks and the query set "
                 f"{len(self.query_x)}: expected the same number"
             )
+
+    @classmethod
+    def unlabelled(
+        cls, support_x: Tensor, support_y: Tensor, query_x: Tensor, *, is_batch: bool | None = None
+    ) -> Episode:
+        """Make an episode whose queries have no labels, to be answered and not to be scored.
+
+        Args:
+            support_x: as in ``Episode``, and so are the others.
+            support_y: labels or targets.
+            query_x: inputs, ``(m, ...)`` or ``(T, m, ...)``.
+            is_batch: whether the tensors carry a task dimension.
+        """
+        unknown = unknown_labels(support_y, query_x, is_batch)
+        return cls(support_x, support_y, query_x, unknown, is_batch=is_batch)
 
     @property
     def batch(self) -> int | None:

@@ -151,7 +151,7 @@ def test_a_predict_that_draws_from_the_generator_of_the_episodes_is_found_out(ta
 def test_a_digest_is_of_every_number_of_every_episode(part, position, tasks, generator):
     episodes = [tasks.sample(generator) for _ in range(3)]
     changed = getattr(episodes[position], part).clone()
-    changed.view(-1)[-1] = 1 - changed.view(-1)[-1]
+    changed.view(-1)[-1] = 1 if changed.view(-1)[-1] == 0 else 0
     other = list(episodes)
     other[position] = replace(episodes[position], **{part: changed})
     assert digest(*episodes) != digest(*other)
@@ -226,11 +226,63 @@ def test_a_predict_that_trains_the_model_itself_is_caught(tasks, generator):
     )
 
 
+def by_data(model, episode):
+    for p in model.parameters():
+        p.data.add_(0.01)  # PyTorch counts no version for it
+    return model(episode.query_x)
+
+
+def by_exchange(model, episode):
+    model[1] = torch.nn.Linear(784, 5)
+    return model(episode.query_x)
+
+
+def by_another_layer(model, episode):
+    model.append(torch.nn.Linear(5, 5))
+    return model(episode.query_x)
+
+
+def by_not_a_number(model, episode):
+    model.register_buffer("seen", torch.full((2,), torch.nan))
+    return model(episode.query_x)
+
+
+@pytest.mark.parametrize("leak", [by_data, by_exchange, by_another_layer, by_not_a_number])
+def test_every_change_of_a_value_is_found_however_it_was_made(leak, tasks, generator):
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 5))
+    with pytest.raises(ValueError, match=r"predict changed .* of the model in episode 0"):
+        evaluate(model, leak, tasks, episodes=2, generator=generator)
+
+
+def test_values_that_are_put_back_are_no_change(tasks, generator):
+    def careful(model, episode):
+        state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        by_data(model, episode)
+        outputs = model(episode.query_x)
+        model.load_state_dict(state)
+        return outputs
+
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 5))
+    model.register_buffer("unknown", torch.tensor([torch.nan, 1.0]))
+    assert evaluate(model, careful, tasks, episodes=2, generator=generator).values.numel() == 2
+
+
+def test_a_query_without_a_label_is_answered_and_not_scored(tasks, generator):
+    class Unlabelled:
+        def sample(self, generator):
+            e = tasks.sample(generator)
+            return Episode.unlabelled(e.support_x, e.support_y, e.query_x)
+
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 5))
+    with pytest.raises(ValueError, match="a query has no label in episode 0: expected labels"):
+        evaluate(model, forward, Unlabelled(), episodes=1, generator=generator)
+
+
 def test_running_statistics_that_move_during_evaluation_are_caught(tasks, generator):
     model = torch.nn.Sequential(
         torch.nn.BatchNorm2d(1), torch.nn.Flatten(), torch.nn.Linear(784, 5)
     )
-    with pytest.raises(ValueError, match="num_batches_tracked"):
+    with pytest.raises(ValueError, match=r"changed 0\.running_mean of the model in episode 0"):
         evaluate(model, forward, tasks, episodes=1, generator=generator)
     evaluate(model.eval(), forward, tasks, episodes=1, generator=generator)
 

@@ -14,7 +14,9 @@ from metalearn_lite.models.expectations import features_of
 from metalearn_lite.models.functional import AdaptedNetwork, call
 from metalearn_lite.models.networks import Network
 from metalearn_lite.models.query_statistics import Answer, answer_each_task
+from metalearn_lite.prototypes.means import count_examples
 from metalearn_lite.tasks import Episode, check_single
+from metalearn_lite.tensors import check_classes, full_precision
 
 
 def nearest_pixel(model: object, episode: Episode) -> Tensor:
@@ -37,6 +39,7 @@ def nearest_pixel(model: object, episode: Episode) -> Tensor:
 def nearest_pixel_learn(model: object, task: Episode) -> Answer:
     """Remember the support images of one task; return what compares inputs with them."""
     check_single(task)
+    check_classes(task.support_y, task.query_y)
     x, y = task.support_x.flatten(1), task.support_y
     return lambda queries: nearest_class(x, y, queries.flatten(1))
 
@@ -49,6 +52,7 @@ def nearest_feature(model: Network, episode: Episode) -> Tensor:
     """
 
     def learn(task: Episode) -> Answer:
+        check_classes(task.support_y, task.query_y)
         n = len(task.support_x)
 
         def outputs(x: Tensor) -> Tensor:
@@ -74,12 +78,8 @@ def nearest_class(support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
     Raises:
         ValueError: if a class below the largest label has no row.
     """
-    ways = int(labels.max()) + 1
-    counts = labels.bincount(minlength=ways)
-    if (counts == 0).any():
-        empty = (counts == 0).nonzero().flatten().tolist()
-        raise ValueError(f"the support set has no example of class {empty}: give at least one")
-    distance = torch.cdist(query, support)
+    ways = len(count_examples(support, labels))
+    distance = torch.cdist(full_precision(query), full_precision(support)).to(query.dtype)
     far = torch.full((len(query), ways), torch.inf, dtype=query.dtype, device=query.device)
     return -far.scatter_reduce(1, labels.expand(len(query), -1), distance, "amin")
 

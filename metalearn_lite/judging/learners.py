@@ -15,7 +15,8 @@ from metalearn_lite.datasets.class_images import ClassImages
 from metalearn_lite.maml.dispatch import maml_loss
 from metalearn_lite.maml.meta_sgd import MetaSGD
 from metalearn_lite.maml.proto_maml import proto_maml_loss
-from metalearn_lite.models.networks import Network, conv4, initialise
+from metalearn_lite.models.initialisation import initialise
+from metalearn_lite.models.networks import Network, conv4
 from metalearn_lite.multitask.factors import FACTORS, factor_moments, factor_targets
 from metalearn_lite.multitask.joint_training import by_weights, train_together
 from metalearn_lite.multitask.network import MultiTask

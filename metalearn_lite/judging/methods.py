@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from metalearn_lite.judging.baselines import nearest_pixel_learn, scratch_learn
 from metalearn_lite.maml import MetaSGD, maml_learn, meta_sgd_learn, proto_maml_learn
+from metalearn_lite.models.fixed_statistics import fix_statistics
 from metalearn_lite.models.functional import AdaptedNetwork
-from metalearn_lite.models.normalisation import BatchStatisticsNorm, fix_statistics
+from metalearn_lite.models.normalisation import BatchStatisticsNorm
 from metalearn_lite.models.query_statistics import Answer
 from metalearn_lite.prototypes import prototype_learn, ridge_learn
 from metalearn_lite.reptile import reptile_learn

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from metalearn_lite.maml.clipping import Clipped, Rates
 from metalearn_lite.models.functional import Params
+from metalearn_lite.tensors import check_gradients_possible
 
 Rate = Rates | Clipped
 
@@ -37,6 +38,7 @@ def check_steps(inner_lr: Rate, inner_steps: int, params: Params) -> None:
     """Raise a ``ValueError`` unless step size, number of steps and names fit."""
     if isinstance(inner_steps, bool) or not isinstance(inner_steps, int) or inner_steps < 0:
         raise ValueError(f"inner_steps is {inner_steps!r}: expected a whole number, 0 or more")
+    check_gradients_possible()
     if isinstance(inner_lr, Clipped):
         inner_lr = inner_lr.rates
     if not params:

@@ -41,7 +41,14 @@ class MetaSGD(nn.Module):
     @property
     def inner_lr(self) -> dict[str, Tensor]:
         """The rates by the name of their parameter, for ``adapt`` and ``maml_loss``."""
-        return dict(zip(parameters_to_adapt(self.network), self.rates, strict=True))
+        adapting = parameters_to_adapt(self.network)
+        if len(adapting) != len(self.rates):
+            raise ValueError(
+                f"{len(adapting)} parameters of the network require a gradient, and MetaSGD was "
+                f"made with a rate for {len(self.rates)}: expected the same; freeze what is to "
+                "stay before MetaSGD is made"
+            )
+        return dict(zip(adapting, self.rates, strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the outputs of the network as it is, without adaptation."""

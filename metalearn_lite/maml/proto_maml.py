@@ -9,9 +9,9 @@ their number of ways.
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from metalearn_lite.losses import task_loss
 from metalearn_lite.maml.inner_loop import Rate
 from metalearn_lite.maml.plain import adapt
 from metalearn_lite.models.expectations import features_of
@@ -20,6 +20,7 @@ from metalearn_lite.models.networks import Network
 from metalearn_lite.models.query_statistics import Statistics, answer_each_task
 from metalearn_lite.prototypes.means import count_ways, linear_form, prototypes
 from metalearn_lite.tasks import Episode, check_single
+from metalearn_lite.tensors import check_classes
 
 
 def start_at_prototypes(model: Network, task: Episode, *, ways: int | None = None) -> Params:
@@ -102,7 +103,7 @@ def proto_maml_loss(
             inner_steps=inner_steps,
             first_order=first_order,
         )
-        losses.append(F.cross_entropy(call(model, adapted, task.query_x), task.query_y))
+        losses.append(task_loss(call(model, adapted, task.query_x), task.query_y))
     return torch.stack(losses).mean()
 
 
@@ -124,6 +125,7 @@ def proto_maml_learn(
         ValueError: as in ``adapt`` and ``start_at_prototypes``.
     """
     check_single(task)
+    check_classes(task.support_y, task.query_y)
     with torch.no_grad():
         start = start_at_prototypes(model, task)
         x, y = task.support_x, task.support_y

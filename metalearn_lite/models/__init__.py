@@ -3,13 +3,11 @@
 Networks that others trained are in ``models.pretrained``, which needs torchvision.
 """
 
+from metalearn_lite.models.fixed_statistics import FixedStatisticsNorm, fix_statistics
 from metalearn_lite.models.heads import new_head
-from metalearn_lite.models.networks import Network, conv4, initialise, mlp
-from metalearn_lite.models.normalisation import (
-    BatchStatisticsNorm,
-    FixedStatisticsNorm,
-    fix_statistics,
-)
+from metalearn_lite.models.initialisation import initialise
+from metalearn_lite.models.networks import Network, conv4, mlp
+from metalearn_lite.models.normalisation import BatchStatisticsNorm
 
 __all__ = [
     "BatchStatisticsNorm",

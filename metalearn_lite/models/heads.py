@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from metalearn_lite.arguments import check_counts
 from metalearn_lite.models.expectations import linear_head
-from metalearn_lite.models.networks import Network, initialise
+from metalearn_lite.models.initialisation import initialise
+from metalearn_lite.models.networks import Network
 
 
 def new_head(model: Network, outputs: int, *, generator: torch.Generator | None = None) -> Network:

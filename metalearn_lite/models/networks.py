@@ -6,16 +6,16 @@ next, so a forward pass is a function of parameters and inputs alone.
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, TypeVar
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from metalearn_lite.arguments import check_counts
+from metalearn_lite.models.initialisation import initialise
 from metalearn_lite.models.normalisation import BatchStatisticsNorm
 
 Norm = Literal["batch", "group", "none"]
-Model = TypeVar("Model", bound=nn.Module)
 
 
 class Network(nn.Module):
@@ -105,31 +105,6 @@ def conv4(
     features = nn.Sequential(*layers, nn.Flatten())
     model = Network(features, nn.Linear(width if pool else 4 * width, ways))
     return initialise(model, generator)
-
-
-def initialise(model: Model, generator: torch.Generator | None) -> Model:
-    """Draw all weights and biases of ``model`` afresh from ``generator``, in place.
-
-    The distribution is PyTorch's own for linear layers and convolutions, uniform in
-    ``±1 / sqrt(fan_in)``, drawn on the CPU so that every device starts alike. Scales and
-    shifts of normalisation layers keep their ones and zeros.
-
-    Args:
-        model: the network to start anew.
-        generator: a CPU generator; None leaves the model as it is.
-
-    Returns:
-        The same model.
-    """
-    if generator is None:
-        return model
-    for layer in model.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
-            bound = layer.weight[0].numel() ** -0.5
-            for p in layer.parameters():
-                unit = torch.rand(p.shape, generator=generator, dtype=p.dtype)
-                p.data.copy_(bound * (2 * unit - 1))
-    return model
 
 
 def _normalisation(norm: Norm, width: int) -> nn.Module:

@@ -1,15 +1,7 @@
-"""How a network normalises: by the batch it sees, or by statistics that stay.
-
-Batch normalisation written out by hand, and the way to fix its statistics after training.
-"""
-
-import copy
-from typing import TypeVar
+"""Batch normalisation by the batch it sees, written out by hand."""
 
 import torch
 from torch import Tensor, nn
-
-Model = TypeVar("Model", bound=nn.Module)
 
 
 class BatchStatisticsNorm(nn.Module):
@@ -41,83 +33,9 @@ class BatchStatisticsNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise images ``(n, channels, h, w)``."""
-        centred = x - x.mean(dim=(0, 2, 3), keepdim=True)
-        variance = centred.square().mean(dim=(0, 2, 3), keepdim=True)
-        scale = torch.rsqrt(variance + self.eps) * self.weight.view(-1, 1, 1)
-        return centred * scale + self.bias.view(-1, 1, 1)
-
-
-class FixedStatisticsNorm(nn.Module):
-    """Normalisation by a mean and a variance that were measured once and stay.
-
-    What ``BatchStatisticsNorm`` becomes when its statistics are fixed: each image is
-    normalised on its own. The statistics are buffers that nothing updates.
-
-    Args:
-        mean: mean of each channel, ``(channels,)``.
-        variance: its variance, ``(channels,)``.
-        eps: added to the variance.
-    """
-
-    mean: Tensor
-    variance: Tensor
-
-    def __init__(self, mean: Tensor, variance: Tensor, *, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones_like(mean))
-        self.bias = nn.Parameter(torch.zeros_like(mean))
-        self.register_buffer("mean", mean)
-        self.register_buffer("variance", variance)
-        self.eps = eps
-
-    @classmethod
-    def of(cls, layer: BatchStatisticsNorm, x: Tensor) -> "FixedStatisticsNorm":
-        """Fix the statistics of ``layer`` to those of images ``(n, channels, h, w)``."""
-        variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
-        fixed = cls(mean, variance, eps=layer.eps)
-        fixed.weight.data.copy_(layer.weight.data)
-        fixed.bias.data.copy_(layer.bias.data)
-        return fixed
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise images ``(n, channels, h, w)``."""
-        scale = torch.rsqrt(self.variance + self.eps) * self.weight
-        return (x - self.mean.view(-1, 1, 1)) * scale.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
-
-
-def fix_statistics(model: Model, x: Tensor) -> Model:
-    """Return a copy whose batch normalisation always uses the statistics of ``x``.
-
-    ``BatchStatisticsNorm`` normalises by the batch it sees, so that five support images and
-    75 queries are normalised differently, and a prediction depends on its neighbours. The
-    copy normalises everything by mean and variance of ``x``, usually source images: it is
-    inductive. Scales and shifts stay parameters and can be fine-tuned.
-
-    Args:
-        model: a network with ``BatchStatisticsNorm``.
-        x: inputs ``(n, ...)`` that pass through the network in one batch.
-
-    Raises:
-        ValueError: if the network has no such layer.
-    """
-    fixed = copy.deepcopy(model)
-    layers = {n: m for n, m in fixed.named_modules() if isinstance(m, BatchStatisticsNorm)}
-    if not layers:
-        raise ValueError(
-            "the network has no BatchStatisticsNorm: only statistics of the batch can be fixed; "
-            "PyTorch's own batch norm keeps its running statistics after model.eval()"
-        )
-
-    def remember(layer: nn.Module, inputs: tuple[Tensor], _: Tensor) -> None:
-        seen[layer] = FixedStatisticsNorm.of(layer, inputs[0])  # type: ignore[arg-type]
-
-    seen: dict[nn.Module, FixedStatisticsNorm] = {}
-    hooks = [layer.register_forward_hook(remember) for layer in layers.values()]
-    with torch.no_grad():
-        fixed(x)
-    for hook in hooks:
-        hook.remove()
-    for name, layer in layers.items():
-        fixed.set_submodule(name, seen[layer])
-    return fixed
+        """Normalise images ``(n, channels, h, w)``, or vectors ``(n, channels)``."""
+        rest, shape = (0, *range(2, x.ndim)), (-1, *[1] * (x.ndim - 2))
+        centred = x - x.mean(dim=rest, keepdim=True)
+        variance = centred.square().mean(dim=rest, keepdim=True)
+        scale = torch.rsqrt(variance + self.eps) * self.weight.view(shape)
+        return centred * scale + self.bias.view(shape)

@@ -14,7 +14,8 @@ from torchvision.models import ResNet18_Weights
 from torchvision.models import resnet18 as torchvision_resnet18
 
 from metalearn_lite.arguments import check_counts
-from metalearn_lite.models.networks import Network, initialise
+from metalearn_lite.models.initialisation import initialise
+from metalearn_lite.models.networks import Network
 
 WEIGHTS = ResNet18_Weights.IMAGENET1K_V1
 

@@ -150,7 +150,7 @@ def _takes(network: StackedNetwork, model: nn.Module, x: Tensor) -> bool:
         return False
     image = x.ndim == 5
     for _, layer in network.layers:
-        wants_image = isinstance(layer, nn.Conv2d | nn.AdaptiveAvgPool2d | BatchStatisticsNorm)
+        wants_image = isinstance(layer, nn.Conv2d | nn.AdaptiveAvgPool2d)
         if (wants_image and not image) or (isinstance(layer, nn.Linear) and image):
             return False
         image = image and not isinstance(layer, nn.Flatten)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from metalearn_lite.datasets.class_images import ClassImages
-from metalearn_lite.models.networks import conv4, initialise
+from metalearn_lite.models.initialisation import initialise
+from metalearn_lite.models.networks import conv4
 from metalearn_lite.multitask.network import MISSING, MultiTask, task_losses
 
 FACTORS = ("script", "family", "weight", "slant", "rotation", "scale")

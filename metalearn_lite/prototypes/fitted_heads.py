@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metalearn_lite.arguments import check_positive
+from metalearn_lite.losses import task_loss
 from metalearn_lite.models.expectations import features_of
 from metalearn_lite.models.functional import FeaturesAndHead, call
 from metalearn_lite.models.linear_fits import fit_logistic
@@ -22,6 +23,7 @@ from metalearn_lite.models.networks import Network
 from metalearn_lite.models.query_statistics import Statistics, answer_each_task, task_features
 from metalearn_lite.prototypes.means import count_examples, count_ways
 from metalearn_lite.tasks import Episode, check_single
+from metalearn_lite.tensors import check_classes, full_precision
 
 Head = tuple[Tensor, Tensor]
 Fit = Callable[[Tensor, Tensor], Head]
@@ -60,14 +62,20 @@ def ridge_head(
         Bertinetto et al. (2019), section 3. A free bias is the convention of scikit-learn.
     """
     _check_positive("penalty", penalty)
-    targets = F.one_hot(labels, len(count_examples(features, labels, ways))).to(features.dtype)
+    ways, dtype, features = (
+        len(count_examples(features, labels, ways)),
+        features.dtype,
+        full_precision(features),
+    )
+    targets = F.one_hot(labels, ways).to(features.dtype)
     z, y = features - features.mean(dim=0), targets - targets.mean(dim=0)
     n, d = z.shape
     if n < d:
         weight = torch.linalg.solve(z @ z.T + penalty * _identity(n, z), y).T @ z
     else:
         weight = torch.linalg.solve(z.T @ z + penalty * _identity(d, z), z.T @ y).T
-    return weight, targets.mean(dim=0) - weight @ features.mean(dim=0)
+    bias = targets.mean(dim=0) - weight @ features.mean(dim=0)
+    return weight.to(dtype), bias.to(dtype)
 
 
 def ridge_loss(
@@ -102,7 +110,7 @@ def ridge_loss(
     losses = []
     for task, support, queries in task_features(features_of(model), episode):
         head = ridge_head(support, task.support_y, ways=count_ways(task), penalty=penalty)
-        losses.append(F.cross_entropy(scale * F.linear(queries, *head), task.query_y))
+        losses.append(task_loss(scale * F.linear(queries, *head), task.query_y))
     return torch.stack(losses).mean()
 
 
@@ -279,6 +287,7 @@ def head_learn(model: Network, task: Episode, *, fit: Fit) -> FeaturesAndHead:
         A network from inputs ``(n, ...)`` to scores ``(n, ways)``.
     """
     check_single(task)
+    check_classes(task.support_y, task.query_y)
     with torch.no_grad():
         head = fit(call(features_of(model), {}, task.support_x), task.support_y)
     return FeaturesAndHead(features_of(model), *head)

@@ -11,12 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metalearn_lite.losses import task_loss
 from metalearn_lite.models.expectations import features_of
 from metalearn_lite.models.functional import call
 from metalearn_lite.models.networks import Network
 from metalearn_lite.models.query_statistics import Statistics, answer_each_task, task_features
 from metalearn_lite.tasks import Episode, check_single
+from metalearn_lite.tensors import check_classes
 
+MOST_DIFFERENCES = 2**24  # between queries and means, in each dimension
 Distance = Literal["euclidean", "cosine"]
 
 
@@ -71,10 +74,21 @@ def prototype_logits(
             "(m, d) and (ways, d)"
         )
     if distance == "euclidean":
-        return -scale * (queries.unsqueeze(1) - means).square().sum(dim=2)
+        return -scale * _squared_distances(queries, means)
     if distance == "cosine":
         return scale * F.normalize(queries, dim=1) @ F.normalize(means, dim=1).T
     raise ValueError(f"distance is {distance!r}: expected 'euclidean' or 'cosine'")
+
+
+def _squared_distances(queries: Tensor, means: Tensor) -> Tensor:
+    """Return ``(m, ways)``, by the binomial formula where the differences would fill memory."""
+    if len(queries) * means.numel() <= MOST_DIFFERENCES:
+        return (queries.unsqueeze(1) - means).square().sum(dim=2)
+    middle = means.detach().mean(dim=0)  # shorter vectors, and so fewer digits that cancel
+    q, c = queries - middle, means - middle
+    return torch.addmm(
+        q.square().sum(dim=1, keepdim=True) + c.square().sum(dim=1), q, c.T, alpha=-2
+    )
 
 
 def linear_form(means: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,7 +151,7 @@ def prototype_loss(
     for task, support, queries in task_features(features_of(model), episode):
         means = prototypes(support, task.support_y, ways=count_ways(task))
         logits = prototype_logits(queries, means, distance=distance, scale=scale)
-        losses.append(F.cross_entropy(logits, task.query_y))
+        losses.append(task_loss(logits, task.query_y))
     return torch.stack(losses).mean()
 
 
@@ -181,6 +195,7 @@ def prototype_learn(
         ValueError: if a class of the task has no example.
     """
     check_single(task)
+    check_classes(task.support_y, task.query_y)
     with torch.no_grad():
         means = prototypes(call(features_of(model), {}, task.support_x), task.support_y)
     return NearestMean(features_of(model), means, distance=distance, scale=scale)
@@ -228,9 +243,10 @@ def count_examples(features: Tensor, labels: Tensor, ways: int | None = None) ->
             f"features have shape {tuple(features.shape)} and labels {tuple(labels.shape)}: "
             "expected (n, d) and (n,), with n of 1 or more"
         )
-    if labels.is_floating_point() or labels.min() < 0:
+    if labels.dtype != torch.int64 or labels.min() < 0:
         raise ValueError(
-            f"labels are {labels.dtype} from {labels.min().item()}: expected whole numbers from 0"
+            f"labels are {labels.dtype} from {labels.min().item()}: expected int64 from 0; "
+            "labels.long() makes them so"
         )
     found = int(labels.max()) + 1
     ways = found if ways is None else ways

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from metalearn_lite.arguments import check_counts
 from metalearn_lite.evaluation import Scores
 from metalearn_lite.tasks import Tasks
+from metalearn_lite.tensors import check_gradients_possible
 from metalearn_lite.training.resuming import History, Run, resume_run, save_run
 
 Objective = Callable[[Any, Any], Tensor]  # of a model, and of what the tasks give
@@ -94,6 +95,7 @@ def meta_train(
         validate_every=validate_every,
         checkpoint_every=checkpoint_every,
     )
+    check_gradients_possible()
     optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=1e-3)
     rates = [group["lr"] for group in optimizer.param_groups]
     run, history = Run(model, optimizer, generator, batch), History()

@@ -9,6 +9,7 @@ from metalearn_lite.arguments import check_counts
 from metalearn_lite.datasets.augmentation import Augment
 from metalearn_lite.losses import default_loss
 from metalearn_lite.models.expectations import check_outputs
+from metalearn_lite.tensors import check_gradients_possible
 
 Draw = Callable[[], tuple[Tensor, Tensor]]
 
@@ -87,6 +88,7 @@ def take_step(
     optimizer: torch.optim.Optimizer, outputs: Tensor, targets: Tensor, step: int
 ) -> None:
     """Take one step down the loss; a loss that is not finite raises a ``ValueError``."""
+    check_gradients_possible()
     loss = default_loss(check_outputs(outputs), targets)
     if not torch.isfinite(loss):
         raise ValueError(

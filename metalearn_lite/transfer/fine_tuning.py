@@ -19,6 +19,7 @@ from metalearn_lite.models.linear_fits import fit_logistic, fit_ridge
 from metalearn_lite.models.networks import Network
 from metalearn_lite.models.query_statistics import answer_each_task
 from metalearn_lite.tasks import Episode, check_single
+from metalearn_lite.tensors import check_classes
 from metalearn_lite.transfer.descent import sampler, take_steps
 from metalearn_lite.transfer.supervised import check_data, features
 
@@ -148,6 +149,7 @@ def as_predict(adapt: Adapt, *, head_seed: int | None = None) -> Predict:
     def predict(model: Network, episode: Episode) -> Tensor:
         def learn(task: Episode) -> Network:
             generator = None if head_seed is None else torch.Generator().manual_seed(head_seed)
+            check_classes(task.support_y, task.query_y)
             start = new_head(model, outputs_for(task.support_y), generator=generator)
             return adapt(start, task.support_x, task.support_y)
 
@@ -165,6 +167,7 @@ def probe_learn(model: Network, task: Episode, *, l2: float = 1e-3) -> Network:
         l2: as in ``linear_probe``.
     """
     check_single(task)
+    check_classes(task.support_y, task.query_y)
     return linear_probe(model, task.support_x, task.support_y, l2=l2)
 
 
@@ -178,6 +181,7 @@ def fine_tune_learn(model: Network, task: Episode, *, steps: int, lr: float) -> 
         lr: as in ``fine_tune``.
     """
     check_single(task)
+    check_classes(task.support_y, task.query_y)
     start = new_head(model, outputs_for(task.support_y))
     return fine_tune(start, task.support_x, task.support_y, steps=steps, lr=lr)
 
@@ -192,6 +196,7 @@ def lp_ft_learn(model: Network, task: Episode, *, steps: int, lr: float) -> Netw
         lr: as in ``fine_tune``.
     """
     check_single(task)
+    check_classes(task.support_y, task.query_y)
     probed = probe_learn(model, task)
     return fine_tune(probed, task.support_x, task.support_y, steps=steps, lr=lr)
 

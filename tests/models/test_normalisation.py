@@ -1,75 +1,40 @@
-import copy
+"""Batch normalisation by hand: PyTorch's own layer, for images, sequences and vectors."""
 
 import pytest
 import torch
-import torch.nn.functional as F
+from torch import nn
 
-from metalearn_lite.models import (
-    BatchStatisticsNorm,
-    FixedStatisticsNorm,
-    conv4,
-    fix_statistics,
-    mlp,
-)
+from metalearn_lite.maml import maml_loss
+from metalearn_lite.models import BatchStatisticsNorm
+from metalearn_lite.randomness import seeded
+from metalearn_lite.tasks import Episode
 
 
-@pytest.fixture
-def images(generator):
-    return torch.rand(12, 1, 28, 28, generator=generator)
+@pytest.mark.parametrize("shape", [(6, 3), (6, 3, 5), (6, 3, 4, 2), (6, 3, 2, 2, 2)])
+def test_it_is_pytorchs_batch_norm_in_training(shape):
+    x = torch.randn(shape, generator=seeded(0), dtype=torch.float64)
+    mine, theirs = BatchStatisticsNorm(3).double(), nn.BatchNorm1d(3, dtype=torch.float64)
+    for layer in (mine, theirs):
+        layer.weight.data.copy_(torch.tensor([2.0, -1.0, 0.5]))
+        layer.bias.data.copy_(torch.tensor([0.1, 0.2, 0.3]))
+    expected = torch.nn.functional.batch_norm(
+        x, None, None, theirs.weight, theirs.bias, training=True
+    )
+    torch.testing.assert_close(mine(x), expected)
 
 
-@pytest.fixture
-def model():
-    model = conv4(5, width=8, generator=torch.Generator().manual_seed(1))
-    for p in model.parameters():  # scales and shifts that are not ones and zeros
-        p.data.add_(0.1 * torch.rand(p.shape, generator=torch.Generator().manual_seed(2)))
-    return model
-
-
-def test_on_the_images_it_was_fixed_on_nothing_changes(model, images):
-    torch.testing.assert_close(fix_statistics(model, images)(images), model(images))
-
-
-def test_fixed_an_image_is_normalised_on_its_own_and_before_it_was_not(model, images):
-    fixed = fix_statistics(model, images)
-    torch.testing.assert_close(fixed(images[:1]), fixed(images)[:1])
-    assert not torch.allclose(model(images[:1]), model(images)[:1], atol=1e-3)
-
-
-def test_the_model_is_unchanged_and_the_copy_shares_nothing_with_it(model, images):
-    before = copy.deepcopy(model)
-    fixed = fix_statistics(model, images)
-    for p in fixed.parameters():
-        p.data.zero_()
-    assert all(torch.equal(p, before.get_parameter(n)) for n, p in model.named_parameters())
-    assert not any(m._forward_hooks for m in fixed.modules())
-
-
-def test_the_parameters_keep_their_names_so_that_rates_for_layers_still_fit(model, images):
-    names = [name for name, _ in fix_statistics(model, images).named_parameters()]
-    assert names == [name for name, _ in model.named_parameters()]
-
-
-def test_fixed_statistics_equal_the_built_in_batch_norm_in_evaluation_mode(generator):
-    x = torch.randn(6, 3, 5, 5, generator=generator, dtype=torch.float64)
-    layer = BatchStatisticsNorm(3).double()
-    layer.weight.data, layer.bias.data = torch.randn(2, 3, dtype=torch.float64).unbind()
-    fixed = FixedStatisticsNorm.of(layer, x)
-    other = torch.randn(4, 3, 5, 5, generator=generator, dtype=torch.float64)
-    mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
-    expected = F.batch_norm(other, mean, variance, layer.weight, layer.bias, training=False)
-    torch.testing.assert_close(fixed(other), expected)
-
-
-def test_nothing_updates_the_fixed_statistics(model, images):
-    fixed = fix_statistics(model, images)
-    before = {name: b.clone() for name, b in fixed.named_buffers()}
-    fixed.train()(2 * images)
-    assert len(before) == 8
-    assert all(torch.equal(before[name], b) for name, b in fixed.named_buffers())
-
-
-def test_a_network_without_batch_statistics_is_an_error(images):
-    for model in (conv4(5, width=8, norm="group"), mlp(784), fix_statistics(conv4(5), images)):
-        with pytest.raises(ValueError, match="no BatchStatisticsNorm"):
-            fix_statistics(model, images)
+def test_a_perceptron_with_it_predicts_and_trains_alike_together_and_one_by_one():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 4), BatchStatisticsNorm(4), nn.Tanh(), nn.Linear(4, 3))
+    model = model.double()
+    x, y = torch.randn(2, 6, 2, dtype=torch.float64), torch.tensor([[0, 1, 2] * 2] * 2)
+    assert model(x[0]).shape == (6, 3)
+    options = {"inner_lr": 0.1, "inner_steps": 2}
+    episode = Episode(x, y, x.flip(1), y.flip(1))
+    found = [
+        torch.autograd.grad(
+            maml_loss(model, episode, task_by_task=alone, **options), list(model.parameters())
+        )
+        for alone in (True, False)
+    ]
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-11)

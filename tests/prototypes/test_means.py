@@ -61,7 +61,7 @@ def test_with_one_example_a_prototype_is_the_example():
         ([0, 2, 2], None, r"class \[1\] has no example"),
         ([0, 1, 1], 4, r"class \[2, 3\] has no example"),
         ([0, 1, 2], 2, "labels go up to 2: expected less than ways, which is 2"),
-        ([-1, 0, 1], None, "from -1: expected whole numbers from 0"),
+        ([-1, 0, 1], None, "from -1: expected int64 from 0"),
         ([0.0, 1.0, 2.0], None, "torch.float32 from 0"),
         ([0, 1], None, r"expected \(n, d\) and \(n,\)"),
         ([], None, "n of 1 or more"),
