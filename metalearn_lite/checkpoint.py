@@ -6,12 +6,16 @@ and the name, shape and type of every tensor, readable without this package. The
 written beside its target and renamed, so a reader finds the old or the new one, whole.
 """
 
+import contextlib
+import glob
 import hashlib
 import io
 import json
 import os
 import pickle
+import re
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -22,25 +26,42 @@ import torch
 from torch import Tensor
 
 FORMAT = "metalearn_lite checkpoint 1"
+UNFINISHED = ".unfinished"
 
 # What zipfile raises for a flipped bit, depending on where it lies.
 DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
 def write_atomically(path: Path | str, content: bytes) -> None:
-    """Write ``content`` to ``path`` so that the file is never seen half written."""
+    """Write ``content`` to ``path`` so that the file is never seen half written.
+
+    It gets the permissions that any new file gets. What writes that were killed have left behind
+    is removed after an hour.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{UNFINISHED}"):
+        with contextlib.suppress(OSError):  # another process may be quicker
+            if time.time() - left.stat().st_mtime > 3600:
+                left.unlink()
+    descriptor, temporary = tempfile.mkstemp(UNFINISHED, f".{path.name}.", path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _umask() -> int:
+    """Return which permissions new files do not get; it can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def describe_tensors(state: Any, name: str = "") -> dict[str, str]:
@@ -136,6 +157,7 @@ def load_manifest(path: Path | str) -> dict[str, Any]:
 def _read(path: Path) -> tuple[dict[str, Any], bytes]:
     content = io.BytesIO(path.read_bytes())
     try:
+        _check_sizes(content)
         with zipfile.ZipFile(content) as archive:
             manifest = json.loads(archive.read("manifest.json"))
             payload = archive.read("state.pt")
@@ -147,7 +169,23 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if found != FORMAT:
         raise ValueError(f"{path} has format {found!r}: expected {FORMAT!r}")
+    try:
+        _check_sizes(io.BytesIO(payload))
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} holds a state that is damaged ({error})") from error
     return manifest, payload
+
+
+def _check_sizes(content: io.BytesIO) -> None:
+    """Refuse an archive that would unpack to more than it is; ours are not compressed."""
+    with zipfile.ZipFile(content) as archive:
+        members = archive.infolist()
+    size = len(content.getbuffer())
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > size or any(member.compress_type for member in members):
+        raise zipfile.BadZipFile(
+            f"its {size:,} bytes would unpack to {unpacked:,}, and checkpoints are not compressed"
+        )
 
 
 def _unpickle(payload: bytes, name: str, device: torch.device | str) -> dict[str, Any]:
@@ -156,11 +194,12 @@ def _unpickle(payload: bytes, name: str, device: torch.device | str) -> dict[str
             io.BytesIO(payload), map_location=device, weights_only=True
         )
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
+        kinds = re.findall(r"(?:GLOBAL|Unsupported class|of type) ['`]?([\w.]+)", str(error))
+        reason = f" ({kinds[0]})" if kinds else ""
         raise ValueError(
-            f"{name} holds more than tensors and plain values ({reason}); "
-            "keep only tensors, numbers, strings, lists and dicts"
-        ) from error
+            f"{name} holds more than tensors and plain values{reason}, which could run code when "
+            "it is loaded; keep only tensors, numbers, strings, lists and dicts"
+        ) from None  # PyTorch's own message says how to switch the guard off
     return state
 
 

@@ -1,5 +1,7 @@
 import hashlib
+import io
 import json
+import os
 import zipfile
 
 import pytest
@@ -134,3 +136,53 @@ def test_every_flipped_bit_is_said_to_be_damage_or_does_no_harm(path):
             except ValueError:
                 continue
             assert torch.equal(state["x"], torch.arange(3))
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
+def test_a_file_gets_the_permissions_that_new_files_get(mask, path):
+    before = os.umask(mask)
+    try:
+        save_checkpoint(path, {"x": torch.zeros(1)})
+        assert path.stat().st_mode & 0o777 == 0o666 & ~mask
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
+
+
+def test_what_killed_writes_left_behind_is_removed_and_a_write_under_way_is_not(path):
+    old, new, other = (path.parent / f".{n}.unfinished" for n in ("run.zip.a", "run.zip.b", "x.a"))
+    for left in (old, new, other):
+        left.write_bytes(b"half")
+    for left in (old, other):
+        os.utime(left, (0, 0))
+    save_checkpoint(path, {"x": torch.zeros(1)})
+    assert not old.exists() and new.exists() and other.exists()
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("manifest.json", "{}")
+        archive.writestr("state.pt", bytes(50_000_000))
+    assert path.stat().st_size < 100_000
+    with pytest.raises(ValueError, match=r"would unpack to 50,000,\d+"):
+        load_checkpoint(path)
+
+
+def test_a_bomb_within_the_state_is_refused_too(path):
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(50_000_000))
+    save_checkpoint(path, {"x": torch.zeros(1)})
+    manifest = load_manifest(path)
+    manifest["sha256"] = hashlib.sha256(inner.getvalue()).hexdigest()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("manifest.json", json.dumps(manifest))
+        archive.writestr("state.pt", inner.getvalue())
+    with pytest.raises(ValueError, match=r"state that is damaged .* would unpack to 50,000,000"):
+        load_checkpoint(path)
+
+
+def test_the_refusal_of_code_does_not_say_how_to_run_it(path):
+    with pytest.raises(ValueError, match="could run code when it is loaded") as refused:
+        save_checkpoint(path, {"x": Trap()})
+    assert "weights_only" not in str(refused.value) and "safe_globals" not in str(refused.value)

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import inspect
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -26,14 +27,22 @@ def cached(name: str, version: object, make: Callable[[], dict[str, Any]]) -> di
         make: returns tensors and plain values by name.
     """
     key = hashlib.sha256(repr(version).encode()).hexdigest()[:16]
-    folder = os.environ.get("METALEARN_CACHE") or Path.home() / ".cache" / "metalearn_lite"
-    path = Path(folder) / f"{name}-{key}.zip"
+    path = _folder() / f"{name}-{key}.zip"
     with contextlib.suppress(OSError, ValueError):  # none yet, or damaged
         return load_checkpoint(path)
     data = make()
     with contextlib.suppress(OSError):  # a cache that cannot be written costs only time
         save_checkpoint(path, data, metadata={"version": key})
     return data
+
+
+def _folder() -> Path:
+    """Return where the cache lies; without a home it is beside other temporary files."""
+    named = os.environ.get("METALEARN_CACHE")
+    try:
+        return Path(named).expanduser() if named else Path.home() / ".cache" / "metalearn_lite"
+    except RuntimeError:  # nobody knows a home
+        return Path(tempfile.gettempdir()) / "metalearn_lite"
 
 
 def code_of(module: ModuleType) -> str:

@@ -86,7 +86,7 @@ def omniglot(
         probabilistic program induction".
     """
     part: omniglot_archive.Part = "images_evaluation" if evaluation else "images_background"
-    source = omniglot_archive.find(Path(root), part, download=download)
+    source = omniglot_archive.find(Path(root).expanduser(), part, download=download)
     drawings = omniglot_archive.list_drawings(source, part, complete=complete)
 
     def make() -> dict[str, Any]:

@@ -22,6 +22,7 @@ from metalearn_lite.checkpoint import DAMAGED_ZIP
 
 Part = Literal["images_background", "images_evaluation"]
 CHARACTERS: dict[Part, int] = {"images_background": 964, "images_evaluation": 659}
+LEFT = ("thumbs.db", "desktop.ini")
 _DRAWING = re.compile(r"(images_\w+)/([^/]+)/([^/]+)/[^/]+\.png")
 
 
@@ -129,7 +130,7 @@ def _listing(source: Path) -> Iterator[tuple[str, int]]:
     """Give the name and the size of each file; folders are left out."""
     if source.is_dir():
         for path in source.rglob("*"):
-            if path.is_file():
+            if path.is_file() and not _left_by_a_system(path.relative_to(source).parts):
                 yield path.relative_to(source.parent).as_posix(), path.stat().st_size
         return
     try:
@@ -140,8 +141,13 @@ def _listing(source: Path) -> Iterator[tuple[str, int]]:
             f"{source} is no whole zip file ({error}): delete it and fetch it again"
         ) from error
     for member in members:
-        if not member.is_dir():
+        if not member.is_dir() and not _left_by_a_system(tuple(member.filename.split("/"))):
             yield member.filename, member.file_size
+
+
+def _left_by_a_system(parts: tuple[str, ...]) -> bool:
+    """Whether a file was put there by an operating system that showed or packed the folder."""
+    return parts[0] == "__MACOSX" or parts[-1].startswith(".") or parts[-1].lower() in LEFT
 
 
 @contextlib.contextmanager

@@ -7,9 +7,11 @@ A recipe in ``results/`` writes a ledger, a JSON file beside it, with how it was
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import platform
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import BaseFileLock, FileLock
 
 import metalearn_lite
 from metalearn_lite.checkpoint import write_atomically
@@ -104,18 +107,26 @@ def fill_ledger(
             ``ledger`` is what the file holds so far. They are kept to five decimals.
     """
     path = Path(path)
-    if not path.exists():
-        write_ledger(path, {**begin(), "draws": {}})
+    with _only_one(path):
+        if not path.exists():
+            write_ledger(path, {**begin(), "draws": {}})
     for draw in draws:
         ledger = json.loads(path.read_text(encoding="utf-8"))
         if str(draw) in ledger["draws"]:
             continue
         start = time.monotonic()
         result = round_floats(measure(draw, ledger))
-        ledger = json.loads(path.read_text(encoding="utf-8"))  # another process may have written
-        ledger["draws"][str(draw)] = result
-        write_ledger(path, ledger)
+        with _only_one(path):  # another process may write its draw
+            ledger = json.loads(path.read_text(encoding="utf-8"))
+            ledger["draws"][str(draw)] = result
+            write_ledger(path, ledger)
         print(f"draw {draw}: {time.monotonic() - start:.0f} s", flush=True)
+
+
+def _only_one(path: Path) -> BaseFileLock:
+    """Return what lets the processes of a machine read, change and write a file in turn."""
+    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    return FileLock(Path(tempfile.gettempdir()) / f"metalearn_lite-{name}.lock")
 
 
 def round_floats(value: Any) -> Any:

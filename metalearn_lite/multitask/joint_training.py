@@ -8,7 +8,7 @@ import copy
 from collections.abc import Callable, Mapping, MutableMapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from metalearn_lite.arguments import check_counts, check_positive
 from metalearn_lite.datasets.augmentation import Augment
@@ -149,8 +149,8 @@ def by_gradnorm(
     def balance(model: MultiTask, losses: Losses) -> None:
         now = {name: loss.item() for name, loss in losses.items()}
         initial.update({name: loss for name, loss in now.items() if name not in initial})
-        last = [p for p in model.trunk.parameters() if p.ndim > 1][-1]
-        gradients = task_gradients(losses, [last])
+        matrices = [p for p in _trained(model.trunk) if p.ndim > 1]
+        gradients = task_gradients(losses, matrices[-1:])
         norms = {name: g.norm().item() for name, g in gradients.items()}
         weights.update(gradnorm_step(weights, norms, now, initial, alpha=alpha, lr=lr))
         weighted_loss(losses, _of(losses, weights)).backward()  # type: ignore[no-untyped-call]
@@ -174,14 +174,30 @@ def by_surgery(
     def balance(model: MultiTask, losses: Losses) -> None:
         fixed = _of(losses, weights) or dict.fromkeys(losses, 1.0)
         weighted = {name: fixed[name] * loss for name, loss in losses.items()}
-        trunk, heads = list(model.trunk.parameters()), list(model.heads.parameters())
+        trunk = _trained(model.trunk)
+        heads: list[Tensor] = [p for p in model.heads.parameters() if p.requires_grad]
         rows = torch.stack(list(task_gradients(weighted, trunk).values()))
         parts = torch.split(combine(rows), [p.numel() for p in trunk])
-        own = torch.autograd.grad(weighted_loss(weighted), heads, materialize_grads=True)
+        own = (
+            torch.autograd.grad(weighted_loss(weighted), heads, materialize_grads=True)
+            if heads
+            else ()
+        )
         for p, gradient in zip([*trunk, *heads], [*parts, *own], strict=True):
             p.grad = gradient.view_as(p)
 
     return balance
+
+
+def _trained(trunk: nn.Module) -> list[Tensor]:
+    """Return the parameters that require a gradient; there has to be one."""
+    found: list[Tensor] = [p for p in trunk.parameters() if p.requires_grad]
+    if not found:
+        raise ValueError(
+            "no parameter of the trunk requires a gradient: expected one that is trained, or "
+            "by_weights, which takes frozen parts as they are"
+        )
+    return found
 
 
 def _of(losses: Losses, weights: Mapping[str, float] | None) -> Mapping[str, float] | None:

@@ -98,7 +98,7 @@ def meta_train(
     check_gradients_possible()
     optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=1e-3)
     rates = [group["lr"] for group in optimizer.param_groups]
-    run, history = Run(model, optimizer, generator, batch), History()
+    run, history = Run(model, optimizer, generator, batch, tuple(rates)), History()
     if checkpoint is not None and Path(checkpoint).exists():
         history = resume_run(run, Path(checkpoint), iterations)
     start = len(history.loss)

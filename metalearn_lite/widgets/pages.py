@@ -8,6 +8,7 @@ Nothing is computed here, and nothing is sent anywhere.
 import hashlib
 import io
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -104,15 +105,17 @@ def guess_game(
 
 def _page(kind: str, label: str, data: Any, **fields: str) -> HTML:
     """Fill the template ``kind``; the name makes several of them on a page independent."""
-    content = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
+    content = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     name = f"{kind}-{hashlib.sha256((label + content).encode()).hexdigest()[:12]}"
     style, template = (
         files("metalearn_lite").joinpath("widgets", "templates", part).read_text(encoding="utf-8")
         for part in ("style.html", f"{kind}.html")
     )
-    for field, value in {"name": name, "label": label, **fields}.items():
-        template = template.replace(f"[[{field}]]", escape(value))
-    return HTML(style + template.replace("[[data]]", content))  # type: ignore[no-untyped-call]
+    texts = {"name": name, "label": label, **fields}
+    filled = {field: escape(text) for field, text in texts.items()} | {"data": content}
+    # in one pass, so that what is filled in is never filled again
+    page = re.sub(r"\[\[(\w+)\]\]", lambda found: filled[found[1]], template)
+    return HTML(style + page)  # type: ignore[no-untyped-call]
 
 
 def _drawing(image: Tensor) -> str:

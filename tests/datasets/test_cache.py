@@ -1,6 +1,7 @@
 """The cache: what is whole and of this version is loaded, all else is made anew."""
 
 import os
+import tempfile
 from pathlib import Path
 from types import ModuleType
 
@@ -199,3 +200,22 @@ def test_a_text_that_is_no_docstring_is_code(tmp_path):
 def test_the_code_of_a_module_of_the_package_is_found():
     assert "sha256" in code_of(cache)
     assert "is made anew" not in code_of(cache) and "costs only time" not in code_of(cache)
+
+
+def test_a_tilde_is_the_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("METALEARN_CACHE", "~/kept")
+    cached("glyphs", 1, Maker())
+    assert [path.suffix for path in (tmp_path / "kept").iterdir()] == [".zip"]
+
+
+def test_without_a_home_the_cache_is_beside_other_temporary_files(tmp_path, monkeypatch):
+    def unknown():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("METALEARN_CACHE")
+    monkeypatch.setattr(Path, "home", unknown)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    cached("glyphs", 1, Maker())
+    assert [path.suffix for path in (tmp_path / "metalearn_lite").iterdir()] == [".zip"]

@@ -260,3 +260,22 @@ def test_a_drawing_that_is_gone_is_an_error(tree):
     (tree.parent / NAMES[0]).unlink()
     with pytest.raises(ValueError, match=rf"{NAMES[0]} in .* cannot be read"):
         read_drawings(tree, NAMES)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(".DS_Store", "Thumbs.db", "desktop.ini", f"{PART}/a/.DS_Store", f"{PART}/a/b/._c.png"),
+        *(f"__MACOSX/{PART}/a/b/._c.png", "__MACOSX/x"),
+    ],
+)
+def test_what_an_operating_system_put_there_is_left_out(name, source):
+    wanted = list_drawings(source, PART, complete=False)
+    if source.is_dir():
+        left = source / name.removeprefix(f"{PART}/")
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.write_bytes(b"?")
+    else:
+        with zipfile.ZipFile(source, "a") as file:
+            file.writestr(name, b"?")
+    assert list_drawings(source, PART, complete=False) == wanted

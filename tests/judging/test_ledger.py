@@ -1,5 +1,6 @@
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,31 @@ def test_a_recipe_reads_its_draws_and_its_ledger_lies_beside_it():
     usual, asked = parser.parse_args([]), parser.parse_args(["--draws", "3", "--to", "other.json"])
     assert (usual.draws, usual.to) == ([0, 1], Path("results/some.json"))
     assert (asked.draws, asked.to) == ([3], Path("other.json"))
+
+
+FILLING = """
+import sys
+from metalearn_lite.judging.ledger import fill_ledger
+first = int(sys.argv[2])
+fill_ledger(sys.argv[1], range(first, first + 40, 2), dict, lambda draw, ledger: {"a": draw})
+"""
+
+
+def test_two_processes_that_fill_one_ledger_lose_no_draw(tmp_path):
+    path = tmp_path / "a.json"
+    commands = [[sys.executable, "-c", FILLING, str(path), str(first)] for first in (0, 1)]
+    running = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in commands]
+    assert [process.wait(timeout=120) for process in running] == [0, 0]
+    assert [draw["a"] for draw in read_ledger(path).draws] == list(range(40))
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_draw_that_was_written_meanwhile_is_kept(tmp_path):
+    path = tmp_path / "a.json"
+
+    def measure(draw, ledger):
+        fill_ledger(path, [7], dict, lambda draw, ledger: {"a": draw})
+        return {"a": draw}
+
+    fill_ledger(path, [3], dict, measure)
+    assert [draw["a"] for draw in read_ledger(path).draws] == [3, 7]

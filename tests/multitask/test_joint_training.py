@@ -248,3 +248,30 @@ def test_targets_that_do_not_fit_raise(data):
         train(network(), (x, {"sort": targets["sort"]}))
     with pytest.raises(ValueError, match="got 47 inputs"):
         train(network(), (x[1:], targets))
+
+
+# --- frozen parts -------------------------------------------------------------------
+
+
+def frozen(*names):
+    model = network()
+    for name, p in model.named_parameters():
+        p.requires_grad_(not name.startswith(names))
+    return model
+
+
+@pytest.mark.parametrize("name", balances())
+@pytest.mark.parametrize("part", ["trunk.0", "trunk.2", "heads.sort", "heads"])
+def test_frozen_parts_stay_and_the_others_learn_by_every_method(data, name, part):
+    model, balance = frozen(part), balances()[name]
+    if name == "gradnorm":
+        balance = by_gradnorm({"sort": 1.0, "size": 1.0})
+    trained = train(model, data, steps=3, balance=balance)
+    for (key, before), after in zip(model.named_parameters(), trained.parameters(), strict=True):
+        assert torch.equal(before, after) == key.startswith(part), key
+
+
+@pytest.mark.parametrize("name", ["gradnorm", "pcgrad", "mgda"])
+def test_a_frozen_trunk_has_no_gradients_to_balance(data, name):
+    with pytest.raises(ValueError, match="no parameter of the trunk requires a gradient: expected"):
+        train(frozen("trunk"), data, steps=1, balance=balances()[name])

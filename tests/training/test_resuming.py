@@ -148,3 +148,50 @@ def test_a_file_that_is_another_checkpoint_is_named_as_such(tmp_path):
 
 def test_a_history_starts_empty():
     assert History() == History([], [])
+
+
+OPTIMIZERS = {
+    "lr": lambda p: torch.optim.Adam(p, lr=0.01),
+    "betas": lambda p: torch.optim.Adam(p, betas=(0.5, 0.999)),
+    "amsgrad": lambda p: torch.optim.Adam(p, amsgrad=True),
+    "amsgrad|momentum|betas": lambda p: torch.optim.SGD(p, lr=0.001, momentum=0.9),
+}
+
+
+@pytest.mark.parametrize("key", OPTIMIZERS)
+@pytest.mark.parametrize("schedule", [None, lambda done: 1 - done])
+def test_a_resumption_with_another_optimiser_says_so_and_changes_nothing(key, schedule, tmp_path):
+    path = tmp_path / "run.zip"
+    begun = new_model()
+    options = {"checkpoint": path, "checkpoint_every": 5, "schedule": schedule}
+    train(begun, iterations=10, **options)
+    model, before = new_model(), path.read_bytes()
+    optimizer = OPTIMIZERS[key](model.parameters())
+    with pytest.raises(ValueError, match=rf"was trained with ({key})=.*: expected the"):
+        train(model, iterations=20, optimizer=optimizer, **options)
+    assert_bitwise_equal(model, new_model())
+    assert path.read_bytes() == before
+
+
+def test_a_resumption_with_the_same_optimiser_and_a_schedule_goes_on(tmp_path):
+    options = {"schedule": lambda done: 1 - done, "checkpoint_every": 5}
+    whole, resumed = new_model(), new_model()
+    train(whole, iterations=20, optimizer=torch.optim.Adam(whole.parameters(), lr=0.01), **options)
+    for _ in range(2):  # the second call finds the run at its end
+        optimizer = torch.optim.Adam(resumed.parameters(), lr=0.01)
+        train(resumed, iterations=20, optimizer=optimizer, checkpoint=tmp_path / "a.zip", **options)
+    assert_bitwise_equal(resumed, whole)
+
+
+def test_a_checkpoint_from_before_the_rates_were_kept_is_taken(tmp_path):
+    from metalearn_lite.checkpoint import save_checkpoint
+
+    path, begun = tmp_path / "run.zip", new_model()
+    train(begun, iterations=10, checkpoint=path)
+    state = load_checkpoint(path)
+    del state["rates"], state["cuda"]
+    save_checkpoint(path, state)
+    resumed, whole = new_model(), new_model()
+    train(resumed, checkpoint=path)
+    train(whole)
+    assert_bitwise_equal(resumed, whole)

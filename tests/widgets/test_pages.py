@@ -5,6 +5,8 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+from html.parser import HTMLParser
+
 import matplotlib.pyplot as plt
 import pytest
 import torch
@@ -110,3 +112,38 @@ def test_what_moves_keeps_its_keys_from_the_notebooks_shortcuts(episodes):
     """In JupyterLab the keys 1 to 6 would make the cell a heading."""
     for html in (two_steps(), guess_game(*episodes, label="?").data):
         assert 'data-lm-suppress-shortcuts="true"' in html
+
+
+TEXTS = [
+    "<!--<script>",
+    "[[data]]",
+    "[[src]] [[name]]",
+    "<img src=x onerror=alert(1)>",
+    "]]>",
+    "\u2028",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("other", TEXTS)
+def test_what_is_written_into_a_page_is_data(text, other):
+    """A browser reads the captions as they were given, and no tag of theirs."""
+    html = stepper([figure(), figure()], captions=[text, other], label=other).data
+    tags = Tags()
+    tags.feed(html)
+    plain = Tags()
+    plain.feed(stepper([figure(), figure()], captions=["a", "b"], label="c").data)
+    assert tags.found == plain.found
+    script = html.rsplit("<script>", 1)[1]
+    data = json.loads(re.search(r"const frames = (.*);", script)[1])
+    assert [frame["caption"] for frame in data] == [text, other]
+    assert "<" not in re.search(r"const frames = (.*);", script)[1]
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, [name for name, _ in attrs]))
