@@ -97,6 +97,10 @@ def save_checkpoint(
         ValueError: if ``state`` holds something that could not be loaded safely; nothing
             is written then, and an older checkpoint stays as it was.
     """
+    if not isinstance(state, Mapping):
+        raise ValueError(
+            f"the state is a {type(state).__name__}: expected a dict, such as model.state_dict()"
+        )
     payload = io.BytesIO()
     torch.save(dict(state), payload)
     _unpickle(payload.getvalue(), f"the state to be saved to {path}", "cpu")
@@ -155,6 +159,8 @@ def load_manifest(path: Path | str) -> dict[str, Any]:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], bytes]:
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: expected a file written by save_checkpoint")
     content = io.BytesIO(path.read_bytes())
     try:
         _check_sizes(content)

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.stats import t as student
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from metalearn_lite.arguments import check_counts
+from metalearn_lite.arguments import check_counts, check_generator, check_kind
 from metalearn_lite.tasks import Episode, Tasks
+from metalearn_lite.unchanged import changed, copies, one_number
 
 Predict = Callable[[Any, Episode], Tensor]
 Metric = Callable[[Tensor, Tensor], Tensor]
@@ -102,17 +103,25 @@ def evaluate(
             changed the model, so that one task would leak into the next.
     """
     check_counts(episodes=episodes)
-    before = _copies(model)
+    check_generator(generator)
+    if not hasattr(tasks, "sample"):
+        raise ValueError(
+            f"tasks is a {type(tasks).__name__}: expected something with sample(generator), such "
+            "as ImageTasks"
+        )
+    before = copies(model)
     values, digest = [], hashlib.blake2b(digest_size=8)
     for index in tqdm(range(episodes), disable=not progress, leave=False):
         episode = tasks.sample(generator)
         _add_to(digest, episode)
-        outputs = predict(model, episode).detach()
+        outputs = predict(model, episode)
+        check_kind(Tensor, outputs=outputs)
+        outputs = outputs.detach()
         _check_finite(outputs, index)
         values.append(_score(outputs, episode, metric, index))
         _check_unchanged(before, model, index)
     return Scores.of(
-        torch.stack([torch.as_tensor(v).double().cpu() for v in values]),
+        torch.stack([one_number(value, index) for index, value in enumerate(values)]),
         digest=digest.hexdigest(),
     )
 
@@ -126,6 +135,7 @@ def paired_difference(a: Scores, b: Scores) -> Scores:
     Raises:
         ValueError: if the two were not measured on the same episodes.
     """
+    check_kind(Scores, a=a, b=b)
     if len(a.values) != len(b.values):
         raise ValueError(
             f"the scores hold {len(a.values)} and {len(b.values)} values: expected the same "
@@ -140,7 +150,18 @@ def paired_difference(a: Scores, b: Scores) -> Scores:
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Share of rows of ``outputs`` ``(m, ways)`` whose largest entry is at the label."""
+    """Share of rows of ``outputs`` ``(m, ways)`` whose largest entry is at the label.
+
+    Raises:
+        ValueError: if there is not one label for each row.
+    """
+    if outputs.isnan().any():
+        raise ValueError("outputs hold NaN: expected finite numbers, of which one is the largest")
+    if outputs.shape[:-1] != targets.shape:
+        raise ValueError(
+            f"outputs have shape {tuple(outputs.shape)} and labels {tuple(targets.shape)}: "
+            "expected (m, ways) and (m,)"
+        )
     return (outputs.argmax(dim=-1) == targets).double().mean()
 
 
@@ -151,31 +172,13 @@ def default_metric(outputs: Tensor, targets: Tensor) -> Tensor:
     return accuracy(outputs, targets)
 
 
-def _named(model: Any) -> dict[str, Tensor]:
-    """Return the tensors of a model by name; none of what is no module."""
-    parts = (model.named_parameters, model.named_buffers) if isinstance(model, nn.Module) else ()
-    return {name: tensor.detach() for part in parts for name, tensor in part()}
-
-
-def _copies(model: Any) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in _named(model).items()}
-
-
-def _check_unchanged(before: dict[str, Tensor], model: Any, index: int) -> None:
-    """Compare by value, whichever way a tensor was written to or exchanged."""
-    after = _named(model)
-    same = {n: n in after and _equal(after[n], tensor) for n, tensor in before.items()}
-    changed = [name for name in same if not same[name]] + [n for n in after if n not in before]
-    if changed:
+def _check_unchanged(before: Mapping[str, Tensor], model: Any, index: int) -> None:
+    names = changed(before, model)
+    if names:
         raise ValueError(
-            f"predict changed {changed[0]} of the model in episode {index}: what one task "
+            f"predict changed {names[0]} of the model in episode {index}: what one task "
             "teaches would leak into the next; adapt a copy (copy.deepcopy) instead"
         )
-
-
-def _equal(a: Tensor, b: Tensor) -> bool:
-    fits = a.shape == b.shape and a.dtype == b.dtype and a.device == b.device
-    return fits and bool(((a == b) | ((a != a) & (b != b))).all())
 
 
 def _score(outputs: Tensor, task: Any, metric: Metric | None, index: int) -> Any:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from metalearn_lite.arguments import check_counts
+from metalearn_lite.arguments import check_counts, check_generator, check_kind, check_not_negative
 from metalearn_lite.tensors import as_data, unknown_labels
 
 
@@ -175,7 +175,9 @@ class ImageTasks:
     """
 
     def __init__(self, images: HasImages | Tensor, ways: int, shots: int, queries: int) -> None:
-        tensor = images if isinstance(images, Tensor) else images.images
+        tensor = images if isinstance(images, Tensor) else getattr(images, "images", None)
+        check_kind(Tensor, images=tensor)
+        assert isinstance(tensor, Tensor)
         check_counts(ways=ways, shots=shots, queries=queries)
         if tensor.ndim < 3:
             raise ValueError(
@@ -211,6 +213,8 @@ class ImageTasks:
             ``support_x (ways * shots, ...)``, ``query_x (ways * queries, ...)`` and int64
             labels, all with a leading ``T`` if ``batch`` is given.
         """
+        check_generator(generator)
+        check_counts(batch=1 if batch is None else batch)
         tasks = 1 if batch is None else batch
         check_counts(batch=tasks)
         classes, examples = self.images.shape[:2]
@@ -265,10 +269,11 @@ class SineTasks:
             "phase": phase,
             "x_range": x_range,
         }.items():
-            if not low <= high:
-                raise ValueError(f"{name} is ({low}, {high}): expected (smallest, largest)")
-        if noise < 0:
-            raise ValueError(f"noise is {noise}: expected a standard deviation, 0 or more")
+            if not -math.inf < low <= high < math.inf:
+                raise ValueError(
+                    f"{name} is ({low}, {high}): expected (smallest, largest), two finite numbers"
+                )
+        check_not_negative(noise=noise)
         self.shots, self.queries, self.noise = shots, queries, noise
         self.amplitude, self.phase, self.x_range = amplitude, phase, x_range
         self.device, self.dtype = torch.device(device), dtype
@@ -287,6 +292,8 @@ class SineTasks:
             Inputs and targets ``(shots, 1)`` and ``(queries, 1)``, all with a leading
             ``T`` if ``batch`` is given.
         """
+        check_generator(generator)
+        check_counts(batch=1 if batch is None else batch)
         tasks = 1 if batch is None else batch
         check_counts(batch=tasks)
         amplitude = self._uniform(self.amplitude, (tasks, 1, 1), generator)
@@ -325,6 +332,7 @@ def _random_subsets(
 
 def check_single(episode: Episode) -> None:
     """Raise a ``ValueError`` if the episode is a batch of tasks."""
+    check_kind(Episode, episode=episode)
     if episode.batch is not None:
         raise ValueError(
             f"the episode holds {episode.batch} tasks: expected one; go through episode.unbind()"

@@ -25,7 +25,7 @@ from metalearn_lite.datasets import ClassImages, glyphs
 from metalearn_lite.evaluation import evaluate
 from metalearn_lite.judging.ledger import fill_ledger, how_made, recipe_parser
 from metalearn_lite.maml import MetaSGD, adapt, maml_loss, maml_predict
-from metalearn_lite.maml.inner_loop import Rate
+from metalearn_lite.maml.step_sizes import Rate
 from metalearn_lite.models import Network, conv4, fix_statistics
 from metalearn_lite.models.functional import call
 from metalearn_lite.models.networks import Norm

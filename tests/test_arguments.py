@@ -15,17 +15,17 @@ def test_counts_of_one_or_more_pass():
 def test_the_least_count_passes_and_the_one_below_does_not():
     check_counts(steps=0, head_steps=3, least=0)
     check_counts(channels=3, least=3)
-    with pytest.raises(ValueError, match="channels is 2: expected 3 or more"):
+    with pytest.raises(ValueError, match="channels is 2: expected a whole number, 3 or more"):
         check_counts(channels=2, least=3)
 
 
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
-        ({"shots": 0}, "shots is 0: expected 1 or more"),
-        ({"shots": 2, "queries": -1}, "queries is -1: expected 1 or more"),
-        ({"shots": math.nan}, "shots is nan: expected 1 or more"),
-        ({"steps": -1, "least": 0}, "steps is -1: expected 0 or more"),
+        ({"shots": 0}, "shots is 0: expected a whole number, 1 or more"),
+        ({"shots": 2, "queries": -1}, "queries is -1: expected a whole number, 1 or more"),
+        ({"shots": math.nan}, "shots is nan: expected a whole number, 1 or more"),
+        ({"steps": -1, "least": 0}, "steps is -1: expected a whole number, 0 or more"),
     ],
 )
 def test_a_count_that_is_too_small_is_named_with_what_is_expected(counts, message):

@@ -31,7 +31,7 @@ NAMES = {
 
 # From the ground up. Each may import what stands on a line above its own, and its own room.
 FLOORS = (
-    ("arguments", "randomness", "tensors", "torchvision_operators"),
+    ("arguments", "randomness", "tensors", "torchvision_operators", "unchanged"),
     ("tasks", "losses", "computed", "checkpoint"),
     ("evaluation", "datasets", "models"),
     ("training", "plotting"),

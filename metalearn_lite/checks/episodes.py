@@ -14,6 +14,7 @@ import torch
 from scipy.stats import binom
 from torch import Tensor
 
+from metalearn_lite.arguments import check_counts, check_generator
 from metalearn_lite.checks.image_names import class_of, image_keys, image_names
 from metalearn_lite.tasks import Episode, Tasks
 
@@ -96,6 +97,8 @@ def audit_episodes(
         ValueError: if a fault was found, with what was got, what is expected and how to mend it;
             or if an image of an episode is not among ``images``.
     """
+    check_counts(ways=ways, shots=shots, queries=queries, episodes=episodes)
+    check_generator(generator)
     known = None if images is None else _Known(image_names(images), (ways, shots, queries))
     state = generator.get_state()
     found: Counter[str] = Counter()

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from metalearn_lite.arguments import check_counts, check_positive
 from metalearn_lite.tasks import Episode
 from metalearn_lite.training import Objective
 
@@ -57,6 +58,8 @@ def check_gradient(
         ValueError: if the gradient is not the derivative, with the parameters for which it is
             not; or if the loss has no gradient, is random or not smooth.
     """
+    check_counts(directions=directions)
+    check_positive(tolerance=tolerance)
     model, episode = in_double(model, episode)
     place = _Place(objective, model, episode)
     gradient = place.gradient()

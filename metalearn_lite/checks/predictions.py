@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from metalearn_lite.checks.gradients import in_double
 from metalearn_lite.evaluation import Metric, Predict
 from metalearn_lite.tasks import Episode
+from metalearn_lite.unchanged import equal
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def check_unchanged(
     before, modes = copy.deepcopy(model.state_dict()), _modes(model)
     function(model, episode)
     after = model.state_dict()
-    changed = [n for n in before if n not in after or not _equal(before[n], after[n])]
+    changed = [n for n in before if n not in after or not equal(before[n], after[n])]
     if changed:
         raise ValueError(
             f"the function changes {changed[0]!r} of the model, and {len(changed) - 1} more: "
@@ -208,7 +209,3 @@ def _queries(episode: Episode, rows: Tensor) -> Episode:
 def _modes(model: nn.Module) -> dict[str, bool]:
     modes = {name or "the whole model": m.training for name, m in model.named_modules()}
     return modes | {f"gradient of {n}": p.requires_grad for n, p in model.named_parameters()}
-
-
-def _equal(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())

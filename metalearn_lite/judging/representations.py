@@ -69,6 +69,8 @@ def cka(x: Tensor, y: Tensor) -> Tensor:
             f"x and y have shapes {tuple(x.shape)} and {tuple(y.shape)}: expected two matrices, "
             "with a row for each input"
         )
+    if not (x.isfinite().all() and y.isfinite().all()):
+        raise ValueError("x or y holds NaN or infinity: expected finite numbers")
     x, y = x - x.mean(dim=0), y - y.mean(dim=0)
     if max(x.shape[1], y.shape[1]) <= len(x):
         common, size = (x.T @ y).square().sum(), (x.T @ x).norm() * (y.T @ y).norm()

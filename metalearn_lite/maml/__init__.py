@@ -4,7 +4,6 @@ The algorithm is in ``plain``, on one page. ``dispatch`` documents its options, 
 ``batched``, the same numbers for many tasks together, where that is known to be right.
 """
 
-from metalearn_lite.maml.clipping import clipped
 from metalearn_lite.maml.dispatch import adapt, maml_learn, maml_loss, maml_predict
 from metalearn_lite.maml.meta_sgd import MetaSGD, meta_sgd_learn
 from metalearn_lite.maml.proto_maml import (
@@ -13,6 +12,7 @@ from metalearn_lite.maml.proto_maml import (
     proto_maml_predict,
     start_at_prototypes,
 )
+from metalearn_lite.maml.step_sizes import clipped
 
 __all__ = [
     "MetaSGD",

@@ -14,10 +14,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from metalearn_lite.arguments import check_counts
 from metalearn_lite.computed import Computed
 from metalearn_lite.losses import task_loss
-from metalearn_lite.maml.inner_loop import Rate, requires_gradient
+from metalearn_lite.maml.inner_loop import requires_gradient
 from metalearn_lite.maml.plain import descend
+from metalearn_lite.maml.step_sizes import Rate
 from metalearn_lite.models.functional import Params
 from metalearn_lite.models.grouped import grouped
 from metalearn_lite.models.stacked import StackedNetwork
@@ -72,8 +74,7 @@ def maml_loss(
     Returns:
         The loss; its backward pass hands on the gradient that is already computed.
     """
-    if settings.chunk is not None and settings.chunk < 1:
-        raise ValueError(f"chunk is {settings.chunk}: expected 1 task or more, or None")
+    check_counts(chunk=1 if settings.chunk is None else settings.chunk)
     owners, learned = _learned(network, model, settings.inner_lr)
     largest = _largest_layer(network, learned.params, episode.support_x)
     at_once = settings.chunk or _fitting(episode.support_x, largest)

@@ -12,12 +12,12 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from metalearn_lite.arguments import check_counts, check_kind
 from metalearn_lite.losses import Loss, task_loss
 from metalearn_lite.maml import batched, plain
 from metalearn_lite.maml.batched import Settings
-from metalearn_lite.maml.clipping import Clipped
-from metalearn_lite.maml.inner_loop import Rate, check_steps
 from metalearn_lite.maml.second_derivatives import twice_differentiable
+from metalearn_lite.maml.step_sizes import Clipped, Rate, check_rate_names, check_steps
 from metalearn_lite.models.functional import (
     AdaptedNetwork,
     Params,
@@ -80,6 +80,7 @@ def adapt(
     several = holds_tasks(support_y) if is_batch is None else is_batch
     check_steps(inner_lr, inner_steps, params)
     check_names(model, params)
+    check_rate_names(model, inner_lr)
     if len(support_x) != len(support_y):
         what = "tasks" if several else "examples"
         raise ValueError(
@@ -160,8 +161,11 @@ def maml_loss(
         Finn et al. (2017), algorithm 2, line 10; Raghu et al. (2020), "Rapid learning or
         feature reuse?", for ANIL; Li et al. (2017), "Meta-SGD".
     """
+    check_kind(Episode, episode=episode)
+    check_counts(chunk=1 if chunk is None else chunk)
     settings = Settings(inner_lr, inner_steps, first_order, head_only, chunk)
     check_steps(inner_lr, inner_steps, parameters_to_adapt(model, head_only=head_only))
+    check_rate_names(model, inner_lr)
     if not task_by_task:
         several = episode.as_batch()
         network = _together(model, settings, loss_fn, several.support_x, several.query_x)

@@ -1,17 +1,13 @@
-"""What the inner loop needs besides its steps: where it starts, and whether its settings fit."""
+"""Where the inner loop starts, and what it stays connected to."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from metalearn_lite.maml.clipping import Clipped, Rates
+from metalearn_lite.maml.step_sizes import Clipped, Rate
 from metalearn_lite.models.functional import Params
-from metalearn_lite.tensors import check_gradients_possible
-
-Rate = Rates | Clipped
 
 
 def starting_point(
@@ -32,26 +28,6 @@ def starting_point(
             for name, p in params.items()
         }
     return start, rates, connected
-
-
-def check_steps(inner_lr: Rate, inner_steps: int, params: Params) -> None:
-    """Raise a ``ValueError`` unless step size, number of steps and names fit."""
-    if isinstance(inner_steps, bool) or not isinstance(inner_steps, int) or inner_steps < 0:
-        raise ValueError(f"inner_steps is {inner_steps!r}: expected a whole number, 0 or more")
-    check_gradients_possible()
-    if isinstance(inner_lr, Clipped):
-        inner_lr = inner_lr.rates
-    if not params:
-        raise ValueError("there is nothing to adapt: expected parameters that require a gradient")
-    if isinstance(inner_lr, Mapping):
-        missing = sorted(params.keys() - inner_lr.keys())
-        if missing:
-            raise ValueError(
-                f"inner_lr has no rate for {missing[0]!r}: expected one for each of the "
-                f"{len(params)} parameters that adapt"
-            )
-    elif not isinstance(inner_lr, Tensor) and not (math.isfinite(inner_lr) and inner_lr >= 0):
-        raise ValueError(f"inner_lr is {inner_lr}: expected a finite step size, 0 or more")
 
 
 def requires_gradient(source: Any) -> bool:

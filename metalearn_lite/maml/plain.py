@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from metalearn_lite.losses import Loss, task_loss
-from metalearn_lite.maml.clipping import shortened
-from metalearn_lite.maml.inner_loop import Rate, check_steps, starting_point
+from metalearn_lite.maml.inner_loop import starting_point
+from metalearn_lite.maml.step_sizes import Rate, check_steps, shortened
 from metalearn_lite.models.functional import AdaptedNetwork, Params, call, parameters_to_adapt
 from metalearn_lite.models.query_statistics import Statistics, answer_each_task
 from metalearn_lite.tasks import Episode

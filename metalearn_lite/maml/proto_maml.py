@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from metalearn_lite.losses import task_loss
-from metalearn_lite.maml.inner_loop import Rate
 from metalearn_lite.maml.plain import adapt
+from metalearn_lite.maml.step_sizes import Rate
 from metalearn_lite.models.expectations import features_of
 from metalearn_lite.models.functional import AdaptedNetwork, Params, call
 from metalearn_lite.models.networks import Network

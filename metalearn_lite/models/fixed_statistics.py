@@ -1,11 +1,13 @@
 """Normalisation by statistics that were measured once, and the way from batch statistics to it."""
 
 import copy
+import math
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from metalearn_lite.arguments import check_not_negative
 from metalearn_lite.models.normalisation import BatchStatisticsNorm
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -28,6 +30,7 @@ class FixedStatisticsNorm(nn.Module):
 
     def __init__(self, mean: Tensor, variance: Tensor, *, eps: float = 1e-5) -> None:
         super().__init__()
+        check_not_negative(eps=eps, smallest_variance=variance.min() if len(variance) else math.nan)
         self.weight = nn.Parameter(torch.ones_like(mean))
         self.bias = nn.Parameter(torch.zeros_like(mean))
         self.register_buffer("mean", mean)
@@ -64,6 +67,8 @@ def fix_statistics(model: Model, x: Tensor) -> Model:
     Raises:
         ValueError: if the network has no such layer.
     """
+    if not len(x):
+        raise ValueError("got no inputs: expected some, whose mean and variance are to be kept")
     fixed = copy.deepcopy(model)
     layers = {n: m for n, m in fixed.named_modules() if isinstance(m, BatchStatisticsNorm)}
     if not layers:

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from metalearn_lite.arguments import check_kind
 from metalearn_lite.models.expectations import check_outputs
 from metalearn_lite.models.networks import Network
 
@@ -116,6 +117,7 @@ def parameters_to_adapt(model: nn.Module, *, head_only: bool = False) -> dict[st
     Raises:
         ValueError: for ``head_only`` on a model without features and head.
     """
+    check_kind(nn.Module, model=model)
     if head_only and not isinstance(model, Network):
         raise ValueError(
             f"head_only needs a model with features and a head, and got {type(model).__name__}: "

@@ -57,10 +57,8 @@ def mlp(
         A network from ``(n, inputs)`` to ``(n, outputs)``.
     """
     sizes = (inputs, *hidden, outputs)
-    if not hidden or min(sizes) < 1:
-        raise ValueError(
-            f"layer sizes are {sizes}: expected at least one hidden layer, all sizes 1 or more"
-        )
+    check_counts(inputs=inputs, outputs=outputs, layers=len(hidden))
+    check_counts(**{f"hidden[{i}]": size for i, size in enumerate(hidden)})
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(sizes[:-1]):
         layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from metalearn_lite.arguments import check_counts, check_not_negative
+
 
 class BatchStatisticsNorm(nn.Module):
     r"""Batch normalisation by the statistics of the batch it sees, and no others.
@@ -28,12 +30,19 @@ class BatchStatisticsNorm(nn.Module):
 
     def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
         super().__init__()
+        check_counts(channels=channels)
+        check_not_negative(eps=eps)
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise images ``(n, channels, h, w)``, or vectors ``(n, channels)``."""
+        if x.ndim < 2 or x.shape[1] != len(self.weight):
+            raise ValueError(
+                f"got inputs of shape {tuple(x.shape)}: expected (n, {len(self.weight)}, ...), the "
+                "number of channels that the layer was made for"
+            )
         rest, shape = (0, *range(2, x.ndim)), (-1, *[1] * (x.ndim - 2))
         centred = x - x.mean(dim=rest, keepdim=True)
         variance = centred.square().mean(dim=rest, keepdim=True)

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from metalearn_lite.arguments import check_kind
 from metalearn_lite.models.functional import call
 from metalearn_lite.models.stacked import stacked_network
 from metalearn_lite.tasks import Episode
@@ -84,6 +85,7 @@ def answer_each_task(
         ValueError: for an unknown ``statistics``.
     """
     check_statistics(statistics)
+    check_kind(Episode, episode=episode)
     answers = [answer(model, learn(task), task, statistics) for task in episode.unbind()]
     return torch.stack(answers) if episode.batch is not None else answers[0]
 
@@ -106,6 +108,7 @@ def task_features(
     Raises:
         ValueError: if the forward pass changes a buffer, such as running statistics.
     """
+    check_kind(Episode, episode=episode)
     if episode.batch is not None and stacked_network(features) is not None:
         together = torch.func.vmap(features)  # each task with the statistics of its own batch
         support, queries = together(episode.support_x), together(episode.query_x)

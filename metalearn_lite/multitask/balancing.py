@@ -3,11 +3,14 @@ r"""Weights for the losses of several tasks: fixed, by uncertainty, by gradient 
 All combine losses into one number, Σ w_i L_i; they differ in where the weights come from.
 """
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from metalearn_lite.arguments import check_not_negative
 
 Losses = Mapping[str, Tensor]
 Kind = Literal["classification", "regression"]
@@ -77,7 +80,11 @@ def tune_weights(
         {name: weights[name] * spread**e for name, e in zip(weights, row, strict=True)}
         for row in exponents.tolist()
     ]
-    return max(tried, key=score)
+    scores = [score(candidate) for candidate in tried]
+    right = [i for i, found in enumerate(scores) if math.isfinite(found)]
+    if not right:
+        raise ValueError(f"every candidate scored {scores[0]}: expected finite numbers")
+    return tried[max(right, key=lambda i: scores[i])]
 
 
 class UncertaintyWeights(nn.Module):
@@ -212,6 +219,9 @@ def gradnorm_step(
     if set(norms) != set(losses):
         raise ValueError(f"norms are of {sorted(norms)}: expected {sorted(losses)}, as the losses")
     check_weights(weights)
+    check_not_negative(alpha=alpha, lr=lr)
+    for what, numbers in {"norms": norms, "losses": losses}.items():
+        check_not_negative(**{f"{what}[{name!r}]": value for name, value in numbers.items()})
     names = list(losses)
     w, start = (
         torch.tensor([float(d[n]) for n in names], dtype=torch.float64)
@@ -264,6 +274,4 @@ def check_names(what: str, got: Collection[str], known: Collection[str]) -> None
 
 def check_weights(weights: Mapping[str, float]) -> None:
     """Raise a ``ValueError`` if a weight is negative or not finite."""
-    wrong = {n: float(w) for n, w in weights.items() if not 0 <= float(w) < float("inf")}
-    if wrong:
-        raise ValueError(f"got weights {wrong}: expected finite numbers of 0 or more")
+    check_not_negative(**{f"weights[{name!r}]": weight for name, weight in weights.items()})

@@ -216,6 +216,10 @@ def _share(inner: Tensor, best: int, worst: int, alpha: Tensor) -> Tensor:
 
 
 def _stacked(gradients: Gradients) -> Tensor:
+    if not isinstance(gradients, Tensor | Mapping):
+        raise ValueError(
+            f"gradients are a {type(gradients).__name__}: expected a tensor (tasks, p) or a dict"
+        )
     rows = gradients if isinstance(gradients, Tensor) else torch.stack(list(gradients.values()))
     if rows.ndim != 2 or len(rows) == 0 or not rows.isfinite().all():
         raise ValueError(

@@ -5,6 +5,7 @@ label in it. It fills the gradients of all weights; the loop then takes the step
 """
 
 import copy
+import math
 from collections.abc import Callable, Mapping, MutableMapping
 
 import torch
@@ -76,6 +77,11 @@ def train_together(
     check_counts(steps=steps, least=0)
     check_counts(minibatch=minibatch, every=every)
     check_positive(lr=lr)
+    if validation is not None and 0 < steps < every:
+        raise ValueError(
+            f"every is {every} and steps {steps}: expected at most as many, or validation would "
+            "never be looked at"
+        )
     targets = {name: values for name, values in targets.items() if name in model.heads}
     _check_data(model, x, targets)
     backward = by_weights() if balance is None else balance
@@ -97,7 +103,13 @@ def train_together(
             optimizer.step()
         if validation is not None and (step + 1) % every == 0:
             scores = skill(trained, *validation)
-            mean = sum(scores.values()) / len(scores)
+            known = [score for score in scores.values() if math.isfinite(score)]
+            if not known:
+                raise ValueError(
+                    "no task of the validation has a skill: expected labels that are not all "
+                    "alike, or no validation"
+                )
+            mean = sum(known) / len(known)
             if mean > best:
                 best, kept = mean, copy.deepcopy(trained.state_dict())
     if best > -torch.inf:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metalearn_lite.arguments import check_positive
 from metalearn_lite.losses import task_loss
 from metalearn_lite.models.expectations import features_of
 from metalearn_lite.models.functional import call
@@ -68,6 +69,7 @@ def prototype_logits(
     Raises:
         ValueError: if the shapes do not fit, or for an unknown ``distance``.
     """
+    check_positive(scale=scale)
     if queries.ndim != 2 or means.ndim != 2 or queries.shape[1] != means.shape[1]:
         raise ValueError(
             f"queries have shape {tuple(queries.shape)} and means {tuple(means.shape)}: expected "

@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from metalearn_lite.arguments import check_counts
+from metalearn_lite.arguments import check_counts, check_not_negative
 from metalearn_lite.losses import Loss, task_loss
-from metalearn_lite.maml.inner_loop import check_steps
+from metalearn_lite.maml.step_sizes import check_steps
 from metalearn_lite.models.functional import Params, call, parameters_to_adapt
 from metalearn_lite.models.stacked import stacked_network
 from metalearn_lite.reptile.inner_adam import InnerAdam
@@ -30,6 +30,7 @@ class Walk:
 
     def check(self, params: Params) -> None:
         """Raise a ``ValueError`` unless the settings fit what adapts."""
+        check_not_negative(inner_lr=self.inner_lr)
         check_steps(self.inner_lr, self.inner_steps, params)
         check_counts(minibatch=1 if self.minibatch is None else self.minibatch)
         if not isinstance(self.optimizer, InnerAdam) and self.optimizer not in ("sgd", "adam"):

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from metalearn_lite.arguments import check_kind
 from metalearn_lite.losses import Loss
 from metalearn_lite.models.functional import AdaptedNetwork, Params, parameters_to_adapt
 from metalearn_lite.models.query_statistics import Statistics, answer_each_task
@@ -248,6 +249,7 @@ def _data(episode: Episode, examples: Examples) -> tuple[Tensor, Tensor]:
     """Return inputs and labels of T tasks, ``(T, n, ...)``."""
     if examples not in ("all", "support"):
         raise ValueError(f"examples is {examples!r}: expected 'all' or 'support'")
+    check_kind(Episode, episode=episode)
     tasks = episode.as_batch()
     if examples == "support":
         return tasks.support_x, tasks.support_y

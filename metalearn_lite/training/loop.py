@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from metalearn_lite.arguments import check_counts
+from metalearn_lite.arguments import check_counts, check_generator, check_kind
 from metalearn_lite.evaluation import Scores
 from metalearn_lite.tasks import Tasks
 from metalearn_lite.tensors import check_gradients_possible
@@ -95,6 +95,7 @@ def meta_train(
         validate_every=validate_every,
         checkpoint_every=checkpoint_every,
     )
+    check_generator(generator)
     check_gradients_possible()
     optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=1e-3)
     rates = [group["lr"] for group in optimizer.param_groups]
@@ -120,6 +121,7 @@ def meta_train(
             bar.set_postfix(loss=f"{history.loss[-1]:.3f}", refresh=False)
             if validate is not None and iteration % validate_every == 0:
                 scores = validate(model)
+                check_kind(Scores, validation=scores)
                 history.validation.append((iteration, scores.mean, scores.half_width))
             if after_iteration is not None:
                 after_iteration(_iteration(history, optimizer))

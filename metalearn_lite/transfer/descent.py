@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from metalearn_lite.arguments import check_counts
+from metalearn_lite.arguments import check_counts, check_generator
 from metalearn_lite.datasets.augmentation import Augment
 from metalearn_lite.losses import default_loss
 from metalearn_lite.models.expectations import check_outputs
@@ -34,6 +34,7 @@ def sampler(
         return lambda: (x, y)
     if generator is None:
         raise ValueError("minibatch and augment draw at random: give a generator")
+    check_generator(generator)
     check_counts(minibatch=1 if minibatch is None else minibatch)
 
     def draw() -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from metalearn_lite.arguments import check_counts, check_positive
+from metalearn_lite.arguments import check_counts, check_not_negative, check_positive
 from metalearn_lite.datasets.augmentation import Augment
 from metalearn_lite.evaluation import Predict
 from metalearn_lite.models.heads import new_head, outputs_for
@@ -121,10 +121,9 @@ def fine_tune(
     check_data(model, x, y)
     check_counts(steps=steps, head_steps=head_steps, least=0)
     check_positive(lr=lr)
-    if not l2_sp >= 0 or not 0 <= momentum < 1:
-        raise ValueError(
-            f"l2_sp is {l2_sp} and momentum {momentum}: expected 0 or more, and 0 or more below 1"
-        )
+    check_not_negative(l2_sp=l2_sp, momentum=momentum)
+    if momentum >= 1:
+        raise ValueError(f"momentum is {momentum}: expected less than 1")
     draw = sampler(x, y, minibatch, augment, generator)
     rates = layer_rates(model, lr, layer_lrs or {})
     head_alone = {name: r if name.startswith("head.") else 0.0 for name, r in rates.items()}

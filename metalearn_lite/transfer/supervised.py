@@ -11,6 +11,7 @@ from metalearn_lite.datasets.augmentation import Augment
 from metalearn_lite.models.expectations import features_of, linear_head
 from metalearn_lite.models.functional import call_with
 from metalearn_lite.models.networks import Network
+from metalearn_lite.tensors import as_data
 from metalearn_lite.transfer.descent import sampler, take_step
 
 
@@ -77,6 +78,7 @@ def features(model: Network, x: Tensor, *, chunk: int = 512) -> Tensor:
         ``(n, d)``.
     """
     check_counts(chunk=chunk)
+    x = as_data("x", x)
     extractor = features_of(model)
     state = {name: b.clone() for name, b in extractor.named_buffers()}
     with torch.no_grad():
@@ -86,7 +88,9 @@ def features(model: Network, x: Tensor, *, chunk: int = 512) -> Tensor:
 
 def check_data(model: Network, x: Tensor, y: Tensor) -> None:
     """Raise a ``ValueError`` unless inputs, labels and the head of the network fit."""
-    outputs = linear_head(model).out_features
+    outputs, x, y = linear_head(model).out_features, as_data("x", x), as_data("labels", y)
+    if x.is_floating_point() and not x.isfinite().all():
+        raise ValueError("x holds NaN or infinity: expected finite numbers; look at the data")
     if len(x) != len(y) or len(x) == 0:
         raise ValueError(
             f"got {len(x)} inputs and {len(y)} labels: expected the same number, at least 1"

@@ -87,6 +87,11 @@ def guess_game(
     """
     rounds, ways = support.shape[:2] if support.ndim == 4 else (0, 0)
     fits = rounds > 0 and query.shape == (rounds, *support.shape[2:])
+    if answers.is_floating_point() or not (support.isfinite().all() and query.isfinite().all()):
+        raise ValueError(
+            f"answers are {answers.dtype}, or a picture holds NaN: expected whole numbers, "
+            "and finite numbers as ink"
+        )
     if not fits or answers.shape != (rounds,) or not ((answers >= 0) & (answers < ways)).all():
         raise ValueError(
             f"got support {tuple(support.shape)}, query {tuple(query.shape)} and answers "

@@ -272,7 +272,9 @@ def test_the_largest_layer_is_counted_for_one_example(model, x, largest):
 
 def test_pieces_of_no_task_are_an_error():
     for chunk in (0, -1):
-        with pytest.raises(ValueError, match=f"chunk is {chunk}: expected 1 task or more, or None"):
+        with pytest.raises(
+            ValueError, match=f"chunk is {chunk}: expected a whole number, 1 or more"
+        ):
             together(perceptron(), sines(), chunk=chunk)
 
 

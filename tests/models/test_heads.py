@@ -75,7 +75,7 @@ def test_the_new_head_of_frozen_features_can_be_trained_and_they_stay_frozen(mod
 
 
 def test_a_head_without_outputs_is_an_error(model):
-    with pytest.raises(ValueError, match="outputs is 0: expected 1 or more"):
+    with pytest.raises(ValueError, match="outputs is 0: expected a whole number, 1 or more"):
         new_head(model, 0)
 
 

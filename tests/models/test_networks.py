@@ -137,11 +137,11 @@ def test_initial_weights_have_the_scale_of_their_fan_in():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: conv4(0), "ways is 0: expected 1 or more"),
+        (lambda: conv4(0), "ways is 0: expected a whole number, 1 or more"),
         (lambda: conv4(5, norm="layer"), "norm is 'layer': expected 'batch', 'group' or 'none'"),
         (lambda: conv4(5, width=12, norm="group"), "width is 12"),
-        (lambda: mlp(hidden=()), "at least one hidden layer"),
-        (lambda: mlp(hidden=(40, 0)), "all sizes 1 or more"),
+        (lambda: mlp(hidden=()), "layers is 0: expected a whole number"),
+        (lambda: mlp(hidden=(40, 0)), r"hidden\[1\] is 0: expected a whole number"),
     ],
 )
 def test_impossible_networks_are_errors(build, message):

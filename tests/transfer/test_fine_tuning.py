@@ -300,13 +300,13 @@ def test_a_predict_function_equals_adapting_by_hand(model, generator):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"steps": -1}, "steps is -1: expected 0 or more"),
+        ({"steps": -1}, "steps is -1: expected a whole number, 0 or more"),
         ({"head_steps": -2}, "head_steps is -2"),
         ({"lr": 0.0}, "lr is 0.0: expected a finite number above 0"),
         ({"lr": float("nan")}, "lr is nan"),
         ({"l2_sp": -0.1}, "l2_sp is -0.1"),
         ({"l2_sp": float("nan")}, "l2_sp is nan"),
-        ({"momentum": 1.0}, "momentum 1.0"),
+        ({"momentum": 1.0}, "momentum is 1.0: expected less than 1"),
         ({"layer_lrs": {"feature": 0.1}}, r"no layer is named \['feature'\]"),
         ({"layer_lrs": {"head": -0.1}}, "rates below 0"),
         ({"minibatch": 4}, "give a generator"),

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from metalearn_lite.maml import MetaSGD, adapt, clipped, maml_loss, maml_predict, plain
-from metalearn_lite.maml.clipping import shortened
-from metalearn_lite.maml.inner_loop import check_steps
+from metalearn_lite.maml.step_sizes import check_steps, shortened
 from metalearn_lite.models import mlp
 from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import SineTasks
@@ -105,3 +104,48 @@ def test_the_rate_of_a_clipped_step_is_checked_too(rate):
     params = {"w": torch.zeros(2, requires_grad=True)}
     with pytest.raises(ValueError, match=r"inner_lr is .*: expected a finite step size"):
         check_steps(clipped(rate, max_norm=1.0), 1, params)
+
+
+# what is refused
+
+
+def parameters(*, learned=("w", "b")):
+    values = {"w": torch.tensor([1.0, -2.0]), "b": torch.tensor([3.0])}
+    return {name: p.requires_grad_(name in learned) for name, p in values.items()}
+
+
+def rates(*, learned=()):
+    return {name: torch.tensor(0.1, requires_grad=name in learned) for name in ("w", "b", "other")}
+
+
+@pytest.mark.parametrize("rate", [0.0, 5, 1e30, {"w": 0.1, "b": torch.ones(1), "other": 0.2}])
+def test_a_finite_rate_of_zero_or_more_or_one_for_each_parameter_passes(rate):
+    for steps in (0, 1, 100):
+        check_steps(rate, steps, parameters())
+
+
+@pytest.mark.parametrize("rate", [torch.tensor(-0.1), torch.ones(2)])
+def test_a_tensor_passes_for_learned_rates_may_become_negative(rate):
+    check_steps(rate, 1, parameters())
+    check_steps(dict.fromkeys(parameters(), rate), 1, parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"inner_steps": -1}, "inner_steps is -1: expected a whole number, 0 or more"),
+        ({"inner_steps": 1.5}, r"inner_steps is 1\.5"),
+        ({"inner_steps": True}, "inner_steps is True"),
+        ({"inner_steps": "2"}, "inner_steps is '2'"),
+        ({"inner_lr": -0.1}, r"inner_lr is -0\.1: expected a finite step size, 0 or more"),
+        ({"inner_lr": math.nan}, "inner_lr is nan"),
+        ({"inner_lr": math.inf}, "inner_lr is inf"),
+        ({"inner_lr": {"w": 0.1}}, "inner_lr has no rate for 'b': expected one for each of the 2"),
+        ({"inner_lr": {}}, "no rate for 'b'"),
+        ({"params": {}}, "there is nothing to adapt: expected parameters that require a gradient"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_named(options, message):
+    settings = {"inner_lr": 0.1, "inner_steps": 1, "params": parameters(), **options}
+    with pytest.raises(ValueError, match=message):
+        check_steps(**settings)
