@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
@@ -81,8 +82,8 @@ def _check_rate(rate: object) -> None:
         recorded = rate.is_cuda and torch.cuda.is_current_stream_capturing()
         right = rate.is_floating_point() and (recorded or bool(rate.detach().isfinite().all()))
     else:
-        number = isinstance(rate, int | float) and not isinstance(rate, bool)
-        right = number and 0 <= rate < math.inf  # type: ignore[operator]
+        number = isinstance(rate, Real) and not isinstance(rate, bool)
+        right = number and 0 <= float(rate) < math.inf  # type: ignore[arg-type]
     if not right:
         raise ValueError(f"inner_lr is {rate!r}: expected a finite step size, 0 or more")
 
