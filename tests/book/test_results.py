@@ -92,7 +92,7 @@ def thinned(tasks):
 def test_the_recipe_makes_what_is_in_every_draw_of_the_ledger(recipe, monkeypatch):
     ledger = json.loads((RESULTS / "multi_task.json").read_text())
     assert list(ledger["draws"]) == [str(i) for i in range(10)]
-    monkeypatch.setattr(recipe, "STEPS", 12)  # the same names from a run that is quick
+    monkeypatch.setattr(recipe, "STEPS", 20)  # the same names from a run that is quick
     monkeypatch.setattr(recipe, "factor_tasks", lambda *a, **k: thinned(factor_tasks(*a, **k)))
     made = recipe.draw_results(0, ledger["tuned weights"])
     for draw in ledger["draws"].values():
