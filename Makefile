@@ -17,7 +17,7 @@ SEED ?= 2026
 
 # Of the check on a GPU: where it runs, how long MAML is timed, a folder with missing wheels.
 DEVICE ?= cuda
-TIME ?= 60
+TIME ?= 15
 WHEELS ?=
 
 .PHONY: book test quick lint lint-code lint-format lint-links lint-size types graders \
