@@ -21,7 +21,7 @@ TIME ?= 15
 WHEELS ?=
 
 .PHONY: book test quick lint lint-code lint-format lint-links lint-size types graders \
-  chapters-check pages assignments slides bundle chapters bench results links count hooks gpu \
+  chapters-check pages assignments slides bundle chapters bench results links count hooks gpu bugs \
   requirements wheel clean
 
 book: $(INSTALLED)
@@ -83,6 +83,10 @@ bench: $(INSTALLED)
 # By the Python of the machine, which has a PyTorch for its GPU; nothing is installed into it.
 gpu:
 	$(PYTHON) tools/gpu_check.py --device $(DEVICE) --seconds $(TIME) $(if $(WHEELS),--wheels "$(WHEELS)")
+
+# Planted one at a time: does a test notice? Half an hour with 15 in each room.
+bugs: $(INSTALLED)
+	$(RUN) tools/plant_bugs.py
 
 results: $(INSTALLED)
 	$(RUN) results/multi_task.py

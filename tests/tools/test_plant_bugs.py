@@ -1,0 +1,62 @@
+"""Bugs that are planted: one change each, in code that runs, drawn by a seed."""
+
+import ast
+
+import plant_bugs
+from plant_bugs import Bug, bugs_of, draw, equivalent, mirror
+
+SOURCE = '''"""Doc."""
+
+def first(x: int = 1, *, most: float = 2.5) -> bool:
+    """Say whether 3 < 4."""
+    if not x and most > 0:
+        raise ValueError(f"{x} + 1")
+    total = x + 1
+    total += 2
+    print(total, end="")
+    return total <= -most
+'''
+
+
+def test_each_bug_is_one_change_of_code_that_runs():
+    bugs = bugs_of("room/module.py", SOURCE)
+    whole = ast.unparse(ast.parse(SOURCE))
+    assert len({bug.source for bug in bugs}) == len(bugs) and whole not in {b.source for b in bugs}
+    for bug in bugs:
+        ast.parse(bug.source)
+        assert SOURCE.splitlines()[bug.line - 1].strip() == bug.text
+
+
+def test_every_kind_of_bug_is_planted_and_nothing_in_words_or_annotations():
+    changes = {bug.change for bug in bugs_of("room/module.py", SOURCE)}
+    assert {
+        *("not x or most > 0", "x", "most >= 0", "1", "x - 1", "3", "total < -most", "most", "3.5"),
+        *("without total += 2", "without end"),
+    } <= changes
+    assert any(change.startswith("without raise ValueError") for change in changes)
+    assert not any("4" in change for change in changes)
+
+
+def test_a_seed_decides_what_is_drawn_and_names_choose_where():
+    one, two = draw(["maml", "losses.py"], 5, 0), draw(["maml", "losses.py"], 5, 0)
+    assert one == two != draw(["maml", "losses.py"], 5, 1)
+    assert [bug.room for bug in one] == ["outside the rooms"] * 5 + ["maml"] * 5 or [
+        bug.room for bug in one
+    ] == ["maml"] * 5 + ["outside the rooms"] * 5
+    assert all(mirror(bug.module).exists() for bug in one)
+    assert len(draw(["losses.py"], None, 0)) == len(
+        bugs_of("losses.py", (plant_bugs.PACKAGE / "losses.py").read_text())
+    )
+
+
+def test_a_bug_that_is_known_to_change_nothing_is_told_by_its_place_and_change():
+    bug = Bug("a.py", 3, "x = 1", "2", "x = 2")
+    known = {"module": "a.py", "line": "x = 1", "change": "2", "why": "x is not used"}
+    assert equivalent([known], bug) and not equivalent([known | {"change": "3"}], bug)
+
+
+def test_a_bug_in_a_module_is_noticed_and_the_module_as_it_is_is_not():
+    module = "randomness.py"
+    source = (plant_bugs.PACKAGE / module).read_text()
+    assert not plant_bugs.is_noticed(Bug(module, 1, "", "nothing", source))
+    assert plant_bugs.is_noticed(Bug(module, 1, "", "all", "def seeded(seed):\n    return None\n"))
