@@ -203,14 +203,15 @@ def main() -> int:
     options = parser.parse_args()
     known = tomllib.loads(KNOWN.read_text(encoding="utf-8")).get("bug", [])
     bugs = draw(options.names, None if options.all else options.count, options.seed)
-    with ThreadPoolExecutor(options.jobs) as pool:
-        noticed = list(pool.map(is_noticed, bugs))
     shares: dict[str, list[bool]] = defaultdict(list)
-    for bug, right in zip(bugs, noticed, strict=True):
-        right = right or equivalent(known, bug)
-        shares[bug.room].append(right)
-        if not right:
-            print(f"{bug.module}:{bug.line}: {bug.text}\n    survived: {bug.change}", flush=True)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for bug, right in zip(bugs, pool.map(is_noticed, bugs), strict=True):
+            right = right or equivalent(known, bug)
+            shares[bug.room].append(right)
+            if not right:
+                print(
+                    f"{bug.module}:{bug.line}: {bug.text}\n    survived: {bug.change}", flush=True
+                )
     for room, found in shares.items():
         print(f"{room:20} {sum(found):4} of {len(found)}")
     every = [right for found in shares.values() for right in found]
