@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from metalearn_lite.maml import MetaSGD, adapt, clipped, maml_loss, maml_predict, plain
-from metalearn_lite.maml.step_sizes import check_steps, shortened
+from metalearn_lite.maml.step_sizes import check_rate_names, check_steps, shortened
 from metalearn_lite.models import mlp
 from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import SineTasks
@@ -149,3 +149,24 @@ def test_a_setting_that_does_not_fit_is_named(options, message):
     settings = {"inner_lr": 0.1, "inner_steps": 1, "params": parameters(), **options}
     with pytest.raises(ValueError, match=message):
         check_steps(**settings)
+
+
+@pytest.mark.parametrize("rate", [True, "0.1", None, torch.tensor(1), torch.tensor(math.nan)])
+def test_what_is_no_step_size_is_named(rate):
+    for given in (rate, {"w": rate}, clipped(rate, max_norm=1.0)):
+        with pytest.raises(ValueError, match="expected a finite step size, 0 or more"):
+            check_steps(given, 1, {"w": torch.zeros(2)})
+
+
+def test_a_rate_for_a_parameter_that_there_is_not_is_named():
+    model = mlp(generator=seeded(0))
+    rates = dict.fromkeys(dict(model.named_parameters()), 0.1)
+    check_rate_names(model, rates)
+    for given in (rates | {"b": 0.1, "a": 0.1}, clipped(rates | {"a": 0.1}, max_norm=1.0)):
+        with pytest.raises(ValueError, match="has a rate for 'a', which the network has not"):
+            check_rate_names(model, given)
+
+
+def test_steps_are_refused_in_inference_mode():
+    with torch.inference_mode(), pytest.raises(ValueError, match="gradients are needed to adapt"):
+        check_steps(0.1, 1, {"w": torch.zeros(2)})

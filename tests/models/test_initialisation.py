@@ -49,3 +49,14 @@ def test_without_a_generator_nothing_changes():
     model = nn.LSTM(2, 3)
     before = weights(model).clone()
     assert initialise(model, None) is model and torch.equal(weights(model), before)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(16, 500), nn.Conv2d(1, 500, 4)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_weights_and_biases_fill_the_range_of_one_by_the_root_of_the_inputs(layer, dtype):
+    """Sixteen inputs each, so a quarter on both sides of 0."""
+    layer = initialise(layer.to(dtype), seeded(0))
+    for p in layer.parameters():
+        drawn = p.detach().flatten()
+        assert 0.24 < drawn.max() <= 0.25 and -0.25 <= drawn.min() < -0.24
+        assert abs(drawn.mean()) < 0.03 and p.dtype == dtype
