@@ -621,7 +621,7 @@ REFUSED = {
         for column in (*WHOLE, "fine_tune", "pretrain")
     },
     "a head of two layers": {
-        column: "the head of the Network is Sequential: expected a Network with a linear layer"
+        column: "the head of the Network is Sequential: expected Linear, as in Network"
         for column in ON_A_LINEAR_HEAD
     },
     "weight norm": {

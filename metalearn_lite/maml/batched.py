@@ -14,7 +14,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from metalearn_lite.arguments import check_counts
 from metalearn_lite.computed import Computed
 from metalearn_lite.losses import task_loss
 from metalearn_lite.maml.inner_loop import requires_gradient
@@ -74,7 +73,6 @@ def maml_loss(
     Returns:
         The loss; its backward pass hands on the gradient that is already computed.
     """
-    check_counts(chunk=1 if settings.chunk is None else settings.chunk)
     owners, learned = _learned(network, model, settings.inner_lr)
     largest = _largest_layer(network, learned.params, episode.support_x)
     at_once = settings.chunk or _fitting(episode.support_x, largest)

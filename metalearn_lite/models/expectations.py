@@ -6,23 +6,24 @@ from torch import Tensor, nn
 def features_of(model: nn.Module) -> nn.Module:
     """Return the features of a network; raise a ``ValueError`` if it has none."""
     features = getattr(model, "features", None)
-    if not isinstance(features, nn.Module):
-        raise ValueError(
-            f"the {type(model).__name__} has no module named features: expected a Network, such "
-            "as Network(features, head), where features maps inputs (n, ...) to (n, d)"
-        )
-    return features
+    _check_part(model, "features", features, nn.Module)
+    return features  # type: ignore[return-value]
 
 
 def linear_head(model: nn.Module) -> nn.Linear:
     """Return the head of a network; raise a ``ValueError`` if it is not a linear layer."""
     head = getattr(model, "head", None)
-    if not isinstance(head, nn.Linear):
+    _check_part(model, "head", head, nn.Linear)
+    return head  # type: ignore[return-value]
+
+
+def _check_part(model: nn.Module, name: str, part: object, kind: type[nn.Module]) -> None:
+    if not isinstance(part, kind):
         raise ValueError(
-            f"the head of the {type(model).__name__} is {type(head).__name__}: expected a Network "
-            "with a linear layer as head; make all layers before the last one its features"
+            f"the {name} of the {type(model).__name__} is {type(part).__name__}: expected "
+            f"{kind.__name__}, as in Network(features, head); features maps inputs (n, ...) to "
+            "(n, d) and the last layer is the head"
         )
-    return head
 
 
 def check_outputs(outputs: object) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from metalearn_lite.maml import MetaSGD, batched, plain
+from metalearn_lite.maml import MetaSGD, batched, maml_loss, plain
 from metalearn_lite.maml.batched import Settings
 from metalearn_lite.models import BatchStatisticsNorm, Network, conv4, initialise, mlp
 from metalearn_lite.models.grouped import grouped
@@ -275,7 +275,7 @@ def test_pieces_of_no_task_are_an_error():
         with pytest.raises(
             ValueError, match=f"chunk is {chunk}: expected a whole number, 1 or more"
         ):
-            together(perceptron(), sines(), chunk=chunk)
+            maml_loss(perceptron(), sines(), inner_lr=RATE, inner_steps=1, chunk=chunk)
 
 
 # what is left alone, and what is not there
