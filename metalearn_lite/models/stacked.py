@@ -84,9 +84,9 @@ class StackedNetwork:
             own = own_params(params, name)
             if isinstance(layer, nn.Conv2d):
                 patches, shape = columns(layer, x)
-                if folds(layer, layers, x):
+                if _folds(layer, layers, x):
                     norm_name, norm = layers.pop(0)
-                    outputs = normalised_product(norm, own_params(params, norm_name), patches, own)
+                    outputs = _normalised_product(norm, own_params(params, norm_name), patches, own)
                 else:
                     bias = None if centred_next(layers) else own.get("bias")
                     outputs = product(patches, own["weight"], bias)
@@ -210,7 +210,7 @@ def centred_next(following: Layers) -> bool:
     return bool(following) and type(following[0][1]) is BatchStatisticsNorm
 
 
-def folds(layer: nn.Conv2d, following: Layers, x: Tensor) -> bool:
+def _folds(layer: nn.Conv2d, following: Layers, x: Tensor) -> bool:
     """Whether the norm that follows is cheaper as part of the product.
 
     So it is in the first layer: its patches hold few numbers, its output many, and the
@@ -220,7 +220,7 @@ def folds(layer: nn.Conv2d, following: Layers, x: Tensor) -> bool:
     return centred_next(following) and not x.requires_grad and patch < layer.out_channels
 
 
-def normalised_product(norm: nn.Module, scales: Params, columns: Tensor, own: Params) -> Tensor:
+def _normalised_product(norm: nn.Module, scales: Params, columns: Tensor, own: Params) -> Tensor:
     r"""Batch norm of a matrix product, as one matrix product.
 
     The outputs are linear in the patches p, so their mean and variance follow from those
