@@ -60,3 +60,9 @@ def test_weights_and_biases_fill_the_range_of_one_by_the_root_of_the_inputs(laye
         drawn = p.detach().flatten()
         assert 0.24 < drawn.max() <= 0.25 and -0.25 <= drawn.min() < -0.24
         assert abs(drawn.mean()) < 0.03 and p.dtype == dtype
+
+
+def test_a_layer_of_one_output_is_drawn_and_doubles_have_all_their_digits():
+    layer = initialise(nn.Linear(3, 1).double(), seeded(0))
+    drawn = layer.weight.detach()
+    assert not torch.equal(drawn, drawn.float().double())
