@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from metalearn_lite.arguments import check_not_negative
 from metalearn_lite.maml.plain import maml_learn
 from metalearn_lite.models.functional import AdaptedNetwork, parameters_to_adapt
 from metalearn_lite.tasks import Episode, check_single
@@ -33,6 +34,7 @@ class MetaSGD(nn.Module):
 
     def __init__(self, network: nn.Module, inner_lr: float) -> None:
         super().__init__()
+        check_not_negative(inner_lr=inner_lr)
         self.network = network
         self.rates = nn.ParameterList(
             torch.full_like(p, inner_lr) for p in network.parameters() if p.requires_grad

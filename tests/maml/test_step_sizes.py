@@ -5,11 +5,19 @@ import math
 import pytest
 import torch
 
-from metalearn_lite.maml import MetaSGD, adapt, clipped, maml_loss, maml_predict, plain
+from metalearn_lite.maml import (
+    MetaSGD,
+    adapt,
+    clipped,
+    maml_loss,
+    maml_predict,
+    plain,
+    proto_maml_loss,
+)
 from metalearn_lite.maml.step_sizes import check_rate_names, check_steps, shortened
-from metalearn_lite.models import mlp
+from metalearn_lite.models import conv4, mlp
 from metalearn_lite.randomness import seeded
-from metalearn_lite.tasks import SineTasks
+from metalearn_lite.tasks import ImageTasks, SineTasks
 
 
 def slopes():
@@ -170,3 +178,16 @@ def test_a_rate_for_a_parameter_that_there_is_not_is_named():
 def test_steps_are_refused_in_inference_mode():
     with torch.inference_mode(), pytest.raises(ValueError, match="gradients are needed to adapt"):
         check_steps(0.1, 1, {"w": torch.zeros(2)})
+
+
+def test_proto_maml_takes_clipped_steps_and_meta_sgd_names_what_it_takes():
+    tasks = ImageTasks(torch.rand(5, 4, 1, 8, 8, generator=seeded(0)), 3, 1, 1)
+    model, episode = conv4(3, width=8, generator=seeded(0)), tasks.sample(seeded(1), 2)
+    losses = [
+        proto_maml_loss(model, episode, inner_lr=rate, inner_steps=1)
+        for rate in (0.5, clipped(0.5, max_norm=1e-6), 0.0)
+    ]
+    torch.testing.assert_close(losses[1], losses[2], rtol=1e-4, atol=1e-5)
+    assert not torch.isclose(losses[0], losses[2])
+    with pytest.raises(ValueError, match=r"inner_lr is .*: expected a finite number, 0 or more"):
+        MetaSGD(model, clipped(0.1, max_norm=1.0))
