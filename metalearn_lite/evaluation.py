@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from metalearn_lite.arguments import check_counts, check_generator, check_kind
 from metalearn_lite.tasks import Episode, Tasks
+from metalearn_lite.tensors import in_float64
 from metalearn_lite.unchanged import changed, copies, one_number
 
 Predict = Callable[[Any, Episode], Tensor]
@@ -46,7 +47,8 @@ class Scores:
     @classmethod
     def of(cls, values: Tensor | Sequence[float], *, digest: str = "") -> Scores:
         """Summarise one value per episode (or per seed)."""
-        numbers = torch.as_tensor(values, dtype=torch.float64).detach().cpu()
+        given = values if isinstance(values, Tensor) else torch.tensor(values, dtype=torch.float64)
+        numbers = given.detach().cpu().double()
         count = len(numbers) if numbers.ndim == 1 else 0
         if count == 0:
             raise ValueError(
@@ -162,13 +164,13 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
             f"outputs have shape {tuple(outputs.shape)} and labels {tuple(targets.shape)}: "
             "expected (m, ways) and (m,)"
         )
-    return (outputs.argmax(dim=-1) == targets).double().mean()
+    return in_float64(outputs.argmax(dim=-1) == targets).mean()
 
 
 def default_metric(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the accuracy for integer labels, the mean squared error for floating ones."""
     if targets.is_floating_point():
-        return (outputs - targets).double().square().mean()
+        return in_float64(outputs - targets).square().mean()
     return accuracy(outputs, targets)
 
 

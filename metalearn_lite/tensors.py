@@ -52,6 +52,11 @@ def check_gradients_possible() -> None:
         )
 
 
+def in_float64(x: Tensor) -> Tensor:
+    """Return x in float64, on the CPU where its device has none (Apple's GPU)."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
+
+
 def full_precision(x: Tensor) -> Tensor:
     """Return half and bfloat16 as float32, for operations that PyTorch has for no less."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -15,9 +15,14 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from metalearn_lite.checks import check_gradient, check_unchanged
+from metalearn_lite.checks import (
+    check_gradient,
+    check_predict,
+    check_running_statistics,
+    check_unchanged,
+)
 from metalearn_lite.evaluation import evaluate
-from metalearn_lite.judging import from_scratch, nearest_feature, scratch_learn
+from metalearn_lite.judging import activations, from_scratch, nearest_feature, scratch_learn
 from metalearn_lite.maml import (
     MetaSGD,
     adapt,
@@ -25,15 +30,22 @@ from metalearn_lite.maml import (
     maml_loss,
     maml_predict,
     meta_sgd_learn,
+    proto_maml_learn,
+    proto_maml_loss,
+    proto_maml_predict,
 )
-from metalearn_lite.models import Network
-from metalearn_lite.multitask import MultiTask, task_gradients, task_losses
+from metalearn_lite.models import Network, new_head
+from metalearn_lite.models.initialisation import initialise
+from metalearn_lite.multitask import MultiTask, task_gradients, task_losses, train_together
 from metalearn_lite.prototypes import (
+    LearnedRidge,
     logistic_head,
+    prototype_learn,
     prototype_loss,
     prototype_predict,
     prototypes,
     ridge_head,
+    ridge_learn,
     ridge_loss,
     ridge_predict,
     svm_predict,
@@ -41,7 +53,17 @@ from metalearn_lite.prototypes import (
 from metalearn_lite.randomness import seeded
 from metalearn_lite.reptile import reptile_loss, reptile_predict, reptile_step
 from metalearn_lite.tasks import Episode
-from metalearn_lite.transfer import features, fine_tune, linear_probe, pretrain
+from metalearn_lite.training import meta_train
+from metalearn_lite.transfer import (
+    as_predict,
+    features,
+    fine_tune,
+    fine_tune_learn,
+    linear_probe,
+    lp_ft_learn,
+    pretrain,
+    probe_learn,
+)
 
 WAYS, TASKS, LR, STEPS = 3, 2, 0.1, 2
 RATE = {"inner_lr": LR, "inner_steps": STEPS}
@@ -384,10 +406,7 @@ def plain_pretrained(model, t):
 
 def together(model, episode):
     """A MultiTask with the features as trunk: the gradient of each of two losses."""
-    t = next(episode.unbind())
-    shared = MultiTask(model.features, {"one": nn.Linear(D, WAYS), "two": nn.Linear(D, 1)}).double()
-    for p in shared.heads.parameters():
-        nn.init.constant_(p, 0.1)
+    t, shared = first(episode), two_heads(model)
     targets = {"one": t.support_y, "two": t.support_y.double().unsqueeze(1)}
     losses = task_losses(shared(t.support_x), targets)
     return task_gradients(losses, list(trained(model.features).values()))
@@ -443,6 +462,160 @@ def plain_scored(model, episode):
     t = first(episode)
     right = with_parameters(model, ends(model, t))(t.query_x).argmax(dim=1) == t.query_y
     return right.double().mean().expand(2)
+
+
+def proto_start(model, t):
+    """All that is trained, apart from what the means were made of, and the head of the means."""
+    net = with_parameters(model, trained(model)).features
+    means = prototypes(net(t.support_x), t.support_y)
+    body = {n: p.clone() for n, p in trained(model).items() if not n.startswith("head.")}
+    return body | {"head.weight": 2 * means, "head.bias": -means.square().sum(dim=1)}
+
+
+def plain_proto_maml(model, episode):
+    losses = []
+    for t in episode.unbind():
+        adapted = descend(model, proto_start(model, t), t.support_x, t.support_y)
+        losses.append(loss_of(model, adapted, t.query_x, t.query_y))
+    return slopes(model, torch.stack(losses).mean())
+
+
+def plain_proto_answer(model, t):
+    adapted = descend(model, proto_start(model, t), t.support_x, t.support_y)
+    return with_parameters(model, adapted)(t.query_x).detach()
+
+
+def learned_ridge(model, episode):
+    learner = LearnedRidge(model, penalty=0.5, scale=2.0)
+    loss = ridge_loss(model, episode, penalty=learner.penalty, scale=learner.scale)
+    learned = [learner.log_penalty, learner.log_scale]
+    return [*torch.autograd.grad(loss, learned, retain_graph=True), *slopes(model, loss)]
+
+
+def plain_learned_ridge(model, episode):
+    learned = [torch.tensor(v, dtype=torch.float64).log().requires_grad_() for v in (0.5, 2.0)]
+    losses = []
+    for t in episode.unbind():
+        net = with_parameters(model, trained(model)).features
+        support, queries = net(t.support_x), net(t.query_x)
+        weight, bias = ridge_head(support, t.support_y, penalty=learned[0].exp())
+        logits = learned[1].exp() * (queries @ weight.T + bias)
+        losses.append(F.cross_entropy(logits, t.query_y))
+    loss = torch.stack(losses).mean()
+    return [*torch.autograd.grad(loss, learned, retain_graph=True), *slopes(model, loss)]
+
+
+def two_heads(model):
+    shared = MultiTask(model.features, {"one": nn.Linear(D, WAYS), "two": nn.Linear(D, 1)}).double()
+    for p in shared.heads.parameters():
+        nn.init.constant_(p, 0.1)
+    return shared
+
+
+def all_values(model):
+    return {n: p.detach() for n, p in model.named_parameters()}
+
+
+def trained_together(model, episode):
+    t = first(episode)
+    targets = {"one": t.support_y, "two": t.support_y.double().unsqueeze(1)}
+    options = {"steps": STEPS, "minibatch": 4, "lr": LR, "generator": seeded(0)}
+    return all_values(train_together(two_heads(model), t.support_x, targets, **options))
+
+
+def plain_trained_together(model, episode):
+    t, generator = first(episode), seeded(0)
+    shared = copy.deepcopy(two_heads(model))
+    optimizer = torch.optim.Adam(shared.parameters(), lr=LR)
+    for step in range(STEPS):
+        optimizer.param_groups[0]["lr"] = LR * (1 - step / STEPS)
+        rows = torch.randint(len(t.support_x), (4,), generator=generator)
+        out, labels = shared(t.support_x[rows]), t.support_y[rows]
+        optimizer.zero_grad()
+        one = F.cross_entropy(out["one"], labels)
+        (one + F.mse_loss(out["two"], labels.double().unsqueeze(1))).backward()
+        optimizer.step()
+    return all_values(shared)
+
+
+def meta_trained(model, episode):
+    trained_copy = copy.deepcopy(model)
+    meta_train(
+        trained_copy,
+        lambda m, e: F.cross_entropy(m(e.support_x), e.support_y),
+        Fixed(first(episode)),
+        iterations=STEPS,
+        batch=None,
+        generator=seeded(0),
+        optimizer=torch.optim.SGD(trained_copy.parameters(), lr=LR),
+        schedule=None,
+        progress=False,
+    )
+    return all_values(trained_copy)
+
+
+def plain_meta_trained(model, episode):
+    tuned, t = copy.deepcopy(model), first(episode)
+    optimizer = torch.optim.SGD(tuned.parameters(), lr=LR)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        F.cross_entropy(tuned(t.support_x), t.support_y).backward()
+        optimizer.step()
+    return all_values(tuned)
+
+
+def with_head(model, weight, bias):
+    other = copy.deepcopy(model)
+    other.head = nn.Linear(D, WAYS).double()
+    other.head.weight.data.copy_(weight)
+    other.head.bias.data.copy_(bias)
+    return other
+
+
+def plain_probe(model, t):
+    return with_head(model, *logistic_head(plain_features(model, t.support_x), t.support_y))
+
+
+def plain_fine_tuned(model, t):
+    start = with_head(model, torch.zeros(WAYS, D), torch.zeros(WAYS))
+    return plain_tuned(start, t, STEPS).detach()
+
+
+def all_drawn(model, episode):
+    """Whether a seed, and nothing else, decides all weights."""
+    drawn = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        drawn.append(all_values(initialise(copy.deepcopy(model), seeded(0))))
+    for name, old in all_values(model).items():
+        same = "norm" in name or torch.equal(old, torch.ones_like(old))  # begin as they are
+        same |= not old.any()
+        assert torch.equal(drawn[0][name], drawn[1][name]), name
+        assert same or not torch.equal(drawn[0][name], old), name
+    return torch.tensor(True)
+
+
+def relu_outputs(model, episode):
+    return activations(model, trained(model), first(episode).support_x)
+
+
+def plain_relu_outputs(model, episode):
+    seen, other = [], copy.deepcopy(model)
+    for layer in other.modules():
+        if isinstance(layer, nn.ReLU):
+            layer.register_forward_hook(lambda _, __, out: seen.append(out.detach().flatten(1)))
+    out = other(first(episode).support_x)
+    return [*seen, out.detach()]
+
+
+def dependence(model, episode):
+    task, other = episode.unbind()
+    found = check_predict(partial(maml_predict, **RATE), model, task, other=other)
+    return torch.tensor(found.transductive)
+
+
+def checked_statistics(model, episode):
+    return torch.tensor(check_running_statistics(model, first(episode).support_x) is None)
 
 
 def answered(learn, model, t, **options):
@@ -510,6 +683,50 @@ COLUMNS = {
     "ridge_predict": (ridge_predict, partial(on_features, ridge_predict)),
     "svm_predict": (svm_predict, partial(on_features, svm_predict)),
     "nearest_feature": (nearest_feature, lambda m, e: nearest_of_all(m, e)),
+    "proto_maml_loss": (lambda m, e: slopes(m, proto_maml_loss(m, e, **RATE)), plain_proto_maml),
+    "proto_maml_predict": (
+        lambda m, e: proto_maml_predict(m, e, **RATE),
+        lambda m, e: each(e, partial(plain_proto_answer, m)),
+    ),
+    "proto_maml_learn": (
+        lambda m, e: answered(proto_maml_learn, m, first(e), **RATE),
+        lambda m, e: plain_proto_answer(m, first(e)),
+    ),
+    "LearnedRidge": (learned_ridge, plain_learned_ridge),
+    "ridge_learn": (
+        lambda m, e: answered(ridge_learn, LearnedRidge(m), first(e)),
+        lambda m, e: on_features(ridge_predict, m, e)[0],
+    ),
+    "prototype_learn": (
+        lambda m, e: answered(prototype_learn, m, first(e)),
+        lambda m, e: on_features(prototype_predict, m, e)[0],
+    ),
+    "probe_learn": (
+        lambda m, e: answered(probe_learn, m, first(e)),
+        lambda m, e: plain_probe(m, first(e))(first(e).query_x).detach(),
+    ),
+    "fine_tune_learn": (
+        lambda m, e: answered(fine_tune_learn, m, first(e), steps=STEPS, lr=LR),
+        lambda m, e: plain_fine_tuned(m, first(e)),
+    ),
+    "lp_ft_learn": (
+        lambda m, e: answered(lp_ft_learn, m, first(e), steps=STEPS, lr=LR),
+        lambda m, e: plain_tuned(plain_probe(m, first(e)), first(e), STEPS).detach(),
+    ),
+    "as_predict": (
+        lambda m, e: as_predict(partial(fine_tune, steps=STEPS, lr=LR))(m, e),
+        lambda m, e: each(e, partial(plain_fine_tuned, m)),
+    ),
+    "new_head": (
+        lambda m, e: new_head(m, 5).head(plain_features(m, first(e).query_x)).detach(),
+        lambda m, e: torch.zeros(WAYS, 5).double(),
+    ),
+    "train_together": (trained_together, plain_trained_together),
+    "meta_train": (meta_trained, plain_meta_trained),
+    "initialise": (all_drawn, lambda m, e: torch.tensor(True)),
+    "activations": (relu_outputs, plain_relu_outputs),
+    "check_predict": (dependence, lambda m, e: torch.tensor(False)),
+    "check_running_statistics": (checked_statistics, lambda m, e: torch.tensor(True)),
     "features": (
         lambda m, e: features(m, first(e).support_x),
         lambda m, e: plain_features(m, first(e).support_x).detach(),
@@ -600,15 +817,27 @@ def compare(mine, plain):
 
 # What passes through the whole network, and so needs all of it to be as it should.
 WHOLE = [
-    *(name for name in COLUMNS if name.startswith(("maml", "reptile", "check", "evaluate"))),
-    *("MetaSGD", "adapt", "meta_sgd_learn", "from_scratch", "scratch_learn"),
+    *(name for name in COLUMNS if name.startswith(("maml", "proto_maml", "reptile"))),
+    *("MetaSGD", "adapt", "meta_sgd_learn", "from_scratch", "scratch_learn", "evaluate"),
+    *("check_gradient", "check_unchanged", "check_predict"),
 ]
-SECOND_ORDER = ["maml_loss", "MetaSGD", "adapt", "check_gradient", "check_unchanged"]
+SECOND_ORDER = [
+    *("maml_loss", "MetaSGD", "adapt", "proto_maml_loss", "check_gradient", "check_unchanged"),
+]
 ON_FEATURES = [
     *("prototype_loss", "ridge_loss", "prototype_predict", "ridge_predict", "svm_predict"),
-    "nearest_feature",
+    *("nearest_feature", "prototype_learn", "ridge_learn", "LearnedRidge"),
 ]
-ON_A_LINEAR_HEAD = ["linear_probe", "fine_tune", "pretrain"]
+TUNED = ["fine_tune", "pretrain", "fine_tune_learn", "lp_ft_learn", "as_predict"]
+ON_A_LINEAR_HEAD = [
+    *("linear_probe", "probe_learn", "new_head", *TUNED),
+    *(name for name in COLUMNS if name.startswith("proto_maml")),
+]
+WITH_RELU = (
+    *("convolution over time", "convolution of volumes", "images of height 1"),
+    *("images of width 1", "transposed convolution", "grouped, dilated convolution"),
+    *("max-pooling", "a head of two layers"),
+)
 
 # Cells that are refused, and the words that say why.
 REFUSED = {
@@ -618,7 +847,7 @@ REFUSED = {
     },
     "two outputs": {
         column: r"returned a tuple: expected one tensor of shape \(n, outputs\)"
-        for column in (*WHOLE, "fine_tune", "pretrain")
+        for column in (*WHOLE, *TUNED)
     },
     "a head of two layers": {
         column: "the head of the Network is Sequential: expected Linear, as in Network"
@@ -628,19 +857,34 @@ REFUSED = {
         column: "weight norm .* has a wrong second derivative: .* use first_order=True"
         for column in (*SECOND_ORDER, "maml_loss, head only")
     },
-    "dropout": {"check_gradient": "gives two values at the same parameters: .* turn dropout off"},
+    "dropout": {
+        "check_gradient": "gives two values at the same parameters: .* turn dropout off",
+        "check_predict": "answers the same task in two ways: .* turn dropout off",
+    },
 }
+for structure in STRUCTURES:
+    refused = REFUSED.setdefault(structure, {})
+    if structure not in WITH_RELU:
+        refused["activations"] = "the network has no nn.ReLU"
+    if structure.startswith("running"):
+        refused["check_running_statistics"] = "the running statistics of .* were never updated"
 # Cells of dropout where the plain way draws in another order.
 DRAWN = [
     *("maml_predict, one by one", "prototype_predict", "ridge_predict", "svm_predict"),
-    *("task_gradients", "evaluate"),
+    *("prototype_learn", "ridge_learn", "probe_learn", "fine_tune_learn", "lp_ft_learn"),
+    *("as_predict", "task_gradients", "evaluate"),
+]
+# Cells whose forward pass is the caller's own, who is told by PyTorch.
+OWN = [
+    *(("running statistics that move", "task_gradients"), ("two outputs", "meta_train")),
+    ("two outputs", "probe_learn"),
 ]
 
 
 @pytest.mark.parametrize("column", COLUMNS)
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_each_cell_is_right_or_refused_and_leaves_the_network_alone(name, column):
-    if (name, column) == ("running statistics that move", "task_gradients"):
+    if (name, column) in OWN:
         pytest.skip("the forward pass is the caller's own")
     model, episode = build(name), draw(name)
     before, modes = everything(model), [m.training for m in model.modules()]

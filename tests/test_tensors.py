@@ -36,6 +36,7 @@ from metalearn_lite.tensors import (
     check_classes,
     check_gradients_possible,
     full_precision,
+    in_float64,
     unknown_labels,
 )
 from metalearn_lite.training import meta_train
@@ -306,6 +307,12 @@ def test_gradients_are_possible_everywhere_but_in_inference_mode():
     check_gradients_possible()
     with torch.no_grad():
         check_gradients_possible()
+
+
+def test_float64_is_exact_wherever_it_is_computed():
+    x = torch.tensor([1.0, 1e-8])
+    assert in_float64(x).dtype == torch.float64 and in_float64(x).tolist() == x.tolist()
+    assert in_float64(torch.tensor([True, False])).mean() == 0.5
 
 
 def test_full_precision_changes_half_types_alone():

@@ -24,6 +24,9 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+# the same on every machine; without the ending, nbconvert writes scripts that have none
+LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"}
+METADATA = {"kernelspec": KERNEL, "language_info": LANGUAGE}
 TIMEOUT = 180  # seconds a cell
 
 
@@ -55,14 +58,14 @@ class MemoryWatch(threading.Thread):
 def execute(path: Path, *, keep_times: bool) -> tuple[float, float]:
     """Run one chapter; return seconds, and gigabytes of all that run now."""
     notebook = nbformat.read(path, as_version=4)
-    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL})
+    notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
     with MemoryWatch() as watch:
         seconds = chapter_kernel.execute(
             notebook, path.parent, timeout=TIMEOUT, store_widget_state=False
         )
-    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL})
+    notebook.metadata = nbformat.from_dict(METADATA)
     drop_passing_outputs(notebook)
     nbformat.validate(notebook)
     for cell in notebook.cells:

@@ -7,6 +7,7 @@ compare with, only the definition of a derivative and that of a mean.
 import copy
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from metalearn_lite.arguments import check_counts, check_positive
 from metalearn_lite.tasks import Episode
+from metalearn_lite.tensors import in_float64
 from metalearn_lite.training import Objective
 
 EPSILONS = (1e-5, 1e-6, 1e-7, 1e-8)
@@ -123,11 +125,18 @@ def check_batch(
 
 
 def in_double(model: Any, episode: Episode) -> tuple[Any, Episode]:
-    """Return a copy of a model and an episode, both in float64; labels stay whole numbers."""
-    tensors = (episode.support_x, episode.support_y, episode.query_x, episode.query_y)
-    double = (t.double() if t.is_floating_point() else t for t in tensors)
+    """Return a copy of a model and an episode, both in float64; labels stay whole numbers.
+
+    They are where they were, or on the CPU if their device has no float64.
+    """
+    names = ("support_x", "support_y", "query_x", "query_y")
+    tensors = {name: getattr(episode, name) for name in names}
+    exact = {n: in_float64(t) if t.is_floating_point() else t for n, t in tensors.items()}
+    device = in_float64(episode.support_x[:0]).device
     copied = copy.deepcopy(model)
-    return copied.double() if isinstance(copied, nn.Module) else copied, Episode(*double)
+    if isinstance(copied, nn.Module):
+        copied = copied.to(device).double()
+    return copied, replace(episode, **{n: t.to(device) for n, t in exact.items()})
 
 
 class _Place:

@@ -105,7 +105,7 @@ def check_predict(
         copied, task = in_double(model, task)  # a copy for each answer
         if after is not None:
             predict(copied, after)
-        return predict(copied, task).detach().double()
+        return predict(copied, task).detach().cpu().double()
 
     first = answer(episode)
     size = tolerance * float(first.abs().max().clamp_min(1e-12))
@@ -129,8 +129,8 @@ def check_predict(
             "predict answers the same task in two ways: expected the same; draw from a generator "
             "that is seeded anew in each call, and turn dropout off"
         )
-    order = torch.arange(m).roll(1).to(episode.query_x.device)
-    if differ(first[order], answer(_queries(episode, order))):
+    order = torch.arange(m).roll(1)
+    if differ(first[order], answer(_queries(episode, order.to(episode.query_x.device)))):
         raise ValueError(
             "the answers do not follow the queries when these change places: expected row i of "
             "the answers to belong to query i; look for an argmax over the wrong dimension"

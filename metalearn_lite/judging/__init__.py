@@ -9,7 +9,7 @@ from metalearn_lite.judging.baselines import (
     scratch_learn,
 )
 from metalearn_lite.judging.learners import LEARNERS, learner_from
-from metalearn_lite.judging.ledger import Ledger, read_ledger
+from metalearn_lite.judging.ledger import Ledger, read_ledger, result_path
 from metalearn_lite.judging.memory import saved_bytes
 from metalearn_lite.judging.methods import METHODS, answers
 from metalearn_lite.judging.representations import activations, cka
@@ -30,6 +30,7 @@ __all__ = [
     "nearest_pixel",
     "nearest_pixel_learn",
     "read_ledger",
+    "result_path",
     "saved_bytes",
     "scratch_learn",
 ]

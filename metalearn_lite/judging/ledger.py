@@ -67,6 +67,30 @@ class Ledger:
         return paired_difference(self.scores(path), self.scores(other))
 
 
+def result_path(name: str) -> Path:
+    """Return where a file or folder of ``results/`` lies, from whatever folder one asks.
+
+    The ledgers and weights there are part of the installed package too, so that a chapter that
+    is opened alone finds them.
+
+    Args:
+        name: below ``results/``, as in ``"maml_glyphs.json"``.
+
+    Raises:
+        FileNotFoundError: if nothing of that name is stored.
+    """
+    package = Path(metalearn_lite.__file__).parent
+    folder = package / "results"  # of an installed package; in a clone it stands beside it
+    if not folder.is_dir():
+        folder = package.parent / "results"
+    if not (folder / name).exists():
+        known = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.[jz]*"))
+        raise FileNotFoundError(
+            f"got {name!r}: nothing of this name is stored, expected one of {', '.join(known)}"
+        )
+    return folder / name
+
+
 def read_ledger(path: Path | str) -> Ledger:
     """Read a ledger.
 

@@ -7,8 +7,6 @@ type, and no other loss is asked for) ``batched`` does it, else ``plain``, one t
 Both give the same numbers.
 """
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 from torch import Tensor, nn
 
@@ -93,7 +91,7 @@ def adapt(
         return batched.adapt(network, model, params, support_x, support_y, settings)
 
     def adapt_one(x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        with _derivatives(model, settings):
+        with twice_differentiable(model, inner_steps=inner_steps, first_order=first_order):
             return plain.adapt(
                 model,
                 params,
@@ -171,7 +169,7 @@ def maml_loss(
         network = _together(model, settings, loss_fn, several.support_x, several.query_x)
         if network is not None:
             return batched.maml_loss(network, model, several, settings)
-    with _derivatives(model, settings):
+    with twice_differentiable(model, inner_steps=inner_steps, first_order=first_order):
         return plain.maml_loss(
             model,
             episode,
@@ -273,9 +271,3 @@ def _together(
     if loss_fn is not None or isinstance(settings.inner_lr, Clipped):
         return None
     return stacked_network(model, *inputs)
-
-
-def _derivatives(model: nn.Module, settings: Settings) -> AbstractContextManager[None]:
-    """Return where to compute: with what can be differentiated twice, if it will be."""
-    twice = torch.is_grad_enabled() and settings.inner_steps > 0 and not settings.first_order
-    return twice_differentiable(model) if twice else nullcontext()

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from metalearn_lite.losses import task_loss
 from metalearn_lite.maml.plain import adapt
+from metalearn_lite.maml.second_derivatives import twice_differentiable
 from metalearn_lite.maml.step_sizes import Rate
-from metalearn_lite.models.expectations import features_of
+from metalearn_lite.models.expectations import features_of, linear_head
 from metalearn_lite.models.functional import AdaptedNetwork, Params, call
 from metalearn_lite.models.networks import Network
 from metalearn_lite.models.query_statistics import Statistics, answer_each_task
@@ -42,9 +43,9 @@ def start_at_prototypes(model: Network, task: Episode, *, ways: int | None = Non
         All parameters that require a gradient, and the head ``(ways, d)``, ``(ways,)``.
 
     Raises:
-        ValueError: if a class has no example, or the head has no bias.
+        ValueError: if a class has no example, or the head is not a linear layer with a bias.
     """
-    if model.head.bias is None:
+    if linear_head(model).bias is None:
         raise ValueError("the head of the network has no bias: expected nn.Linear with a bias")
     means = prototypes(call(features_of(model), {}, task.support_x), task.support_y, ways=ways)
     weight, bias = linear_form(means)
@@ -93,17 +94,18 @@ def proto_maml_loss(
         Triantafillou et al. (2020), section 3.
     """
     losses = []
-    for task in episode.unbind():
-        adapted = adapt(
-            model,
-            start_at_prototypes(model, task, ways=count_ways(task)),
-            task.support_x,
-            task.support_y,
-            inner_lr=inner_lr,
-            inner_steps=inner_steps,
-            first_order=first_order,
-        )
-        losses.append(task_loss(call(model, adapted, task.query_x), task.query_y))
+    with twice_differentiable(model, inner_steps=inner_steps, first_order=first_order):
+        for task in episode.unbind():
+            adapted = adapt(
+                model,
+                start_at_prototypes(model, task, ways=count_ways(task)),
+                task.support_x,
+                task.support_y,
+                inner_lr=inner_lr,
+                inner_steps=inner_steps,
+                first_order=first_order,
+            )
+            losses.append(task_loss(call(model, adapted, task.query_x), task.query_y))
     return torch.stack(losses).mean()
 
 

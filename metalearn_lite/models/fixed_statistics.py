@@ -42,9 +42,10 @@ class FixedStatisticsNorm(nn.Module):
         """Fix the statistics of ``layer`` to those of images ``(n, channels, h, w)``."""
         variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
         fixed = cls(mean, variance, eps=layer.eps)
-        fixed.weight.data.copy_(layer.weight.data)
-        fixed.bias.data.copy_(layer.bias.data)
-        return fixed
+        for p, old in zip(fixed.parameters(), layer.parameters(), strict=True):
+            p.data.copy_(old.data)
+            p.requires_grad_(old.requires_grad)
+        return fixed.train(layer.training)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise images ``(n, channels, h, w)``."""
@@ -65,12 +66,13 @@ def fix_statistics(model: Model, x: Tensor) -> Model:
         x: inputs ``(n, ...)`` that pass through the network in one batch.
 
     Raises:
-        ValueError: if the network has no such layer.
+        ValueError: if the network has no such layer, or the inputs do not pass each exactly once.
     """
     if not len(x):
         raise ValueError("got no inputs: expected some, whose mean and variance are to be kept")
     fixed = copy.deepcopy(model)
-    layers = {n: m for n, m in fixed.named_modules() if isinstance(m, BatchStatisticsNorm)}
+    places = fixed.named_modules(remove_duplicate=False)  # a layer may stand in several
+    layers = {n: m for n, m in places if isinstance(m, BatchStatisticsNorm)}
     if not layers:
         raise ValueError(
             "the network has no BatchStatisticsNorm: only statistics of the batch can be fixed; "
@@ -78,14 +80,20 @@ def fix_statistics(model: Model, x: Tensor) -> Model:
         )
 
     def remember(layer: nn.Module, inputs: tuple[Tensor], _: Tensor) -> None:
-        seen[layer] = FixedStatisticsNorm.of(layer, inputs[0])  # type: ignore[arg-type]
+        passed[layer].append(inputs[0])  # type: ignore[index]
 
-    seen: dict[nn.Module, FixedStatisticsNorm] = {}
-    hooks = [layer.register_forward_hook(remember) for layer in layers.values()]
+    passed: dict[BatchStatisticsNorm, list[Tensor]] = {layer: [] for layer in layers.values()}
+    for layer in passed:
+        layer.register_forward_hook(remember)
     with torch.no_grad():
         fixed(x)
-    for hook in hooks:
-        hook.remove()
     for name, layer in layers.items():
-        fixed.set_submodule(name, seen[layer])
+        if len(passed[layer]) != 1:
+            raise ValueError(
+                f"the inputs pass through {name!r} {len(passed[layer])} times: expected once, so "
+                "that it has one mean and variance to keep; give each place a layer of its own"
+            )
+    made = {old: FixedStatisticsNorm.of(old, given[0]) for old, given in passed.items()}
+    for name, layer in layers.items():
+        fixed.set_submodule(name, made[layer])
     return fixed

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from metalearn_lite.multitask.balancing import Losses, check_losses
+from metalearn_lite.tensors import in_float64
 
 Gradients = Tensor | Mapping[str, Tensor]
 
@@ -81,7 +82,7 @@ def gradient_cosine(gradients: Gradients) -> Tensor:
     inner = _inner_products(_stacked(gradients))
     length = inner.diagonal().sqrt()
     cosine = inner / torch.outer(length, length).clamp_min(torch.finfo(inner.dtype).tiny)
-    return cosine.clamp(-1, 1).to(_stacked(gradients).dtype)
+    return cosine.clamp(-1, 1).to(_stacked(gradients))
 
 
 def pcgrad(gradients: Gradients, generator: torch.Generator | None = None) -> Tensor:
@@ -230,4 +231,5 @@ def _stacked(gradients: Gradients) -> Tensor:
 
 
 def _inner_products(rows: Tensor) -> Tensor:
-    return rows.double() @ rows.double().T
+    exact = in_float64(rows)
+    return exact @ exact.T

@@ -164,7 +164,7 @@ class LearnedRidge(nn.Module):
     def __init__(self, network: Network, *, penalty: float = 1.0, scale: float = 1.0) -> None:
         super().__init__()
         check_positive(penalty=penalty, scale=scale)
-        like = network.head.weight
+        like = next(network.parameters())
         self.network = network
         self.log_penalty = nn.Parameter(like.new_tensor(penalty).log())
         self.log_scale = nn.Parameter(like.new_tensor(scale).log())
@@ -227,7 +227,7 @@ def svm_head(
 
     check_positive(strength=strength)
     ways = len(count_examples(features, labels, ways))
-    z, y = features.detach().double().cpu().numpy(), labels.cpu().numpy()
+    z, y = features.detach().cpu().double().numpy(), labels.cpu().numpy()
     if ways == 1:
         return torch.zeros_like(features[:1]).detach(), features.new_zeros(1)
     fitted = LinearSVC(C=strength, dual=False, tol=1e-8, max_iter=10_000).fit(z, y)
@@ -268,7 +268,7 @@ def logistic_head(features: Tensor, labels: Tensor, *, l2: float = 1e-3) -> Head
     """
     check_positive(l2=l2)
     count_examples(features, labels)
-    z, y = features.detach().double().cpu().numpy(), labels.cpu().numpy()
+    z, y = features.detach().cpu().double().numpy(), labels.cpu().numpy()
     weight, bias = fit_logistic(z, y, l2)
     return torch.from_numpy(weight).to(features), torch.from_numpy(bias).to(features)
 

@@ -55,7 +55,7 @@ def linear_probe(model: Network, x: Tensor, y: Tensor, *, l2: float = 1e-3) -> N
     check_positive(l2=l2)
     probed = new_head(model, outputs_for(y))
     check_data(probed, x, y)
-    z = features(model, x).double().cpu().numpy()
+    z = features(model, x).cpu().double().numpy()
     fit = fit_ridge if y.is_floating_point() else fit_logistic
     weight, bias = fit(z, y.detach().cpu().numpy(), l2)
     with torch.no_grad():

@@ -10,11 +10,12 @@ from torch import nn
 from torch.func import functional_call
 
 from metalearn_lite.checks import check_batch, check_gradient
+from metalearn_lite.checks.gradients import in_double
 from metalearn_lite.maml import MetaSGD, maml_loss
 from metalearn_lite.models import conv4, mlp
 from metalearn_lite.prototypes import prototype_loss
 from metalearn_lite.randomness import seeded
-from metalearn_lite.tasks import ImageTasks, SineTasks
+from metalearn_lite.tasks import Episode, ImageTasks, SineTasks
 
 NOT_THE_DERIVATIVE = "the gradient is not the derivative of the loss"
 
@@ -190,6 +191,14 @@ def test_a_loss_without_a_gradient_raises(model, sines):
     for bug in (lambda m, e: maml(m, e).detach(), lambda m, e: torch.tensor(1.0)):
         with pytest.raises(ValueError, match="the loss has no gradient on the model"):
             check_gradient(bug, model, sines)
+
+
+def test_what_the_shapes_of_an_episode_do_not_say_is_kept():
+    x, y = torch.rand(2, 3, generator=seeded(0)), torch.tensor([[0, 1], [1, 0]])
+    several = Episode(x, y, x, y, is_batch=False)  # two labels for each input, of one task
+    copied = in_double(None, several)[1]
+    assert copied.batch is None and copied.query_x.dtype == torch.float64
+    assert copied.support_y.equal(y)
 
 
 def test_an_objective_that_uses_another_model_raises(model, sines):

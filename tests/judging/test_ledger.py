@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from metalearn_lite.judging import Ledger, read_ledger
+from metalearn_lite.judging import Ledger, read_ledger, result_path
 from metalearn_lite.judging.ledger import (
     commit_of,
     fill_ledger,
@@ -144,3 +144,20 @@ def test_a_draw_that_was_written_meanwhile_is_kept(tmp_path):
 
     fill_ledger(path, [3], dict, measure)
     assert [draw["a"] for draw in read_ledger(path).draws] == [3, 7]
+
+
+def test_what_is_stored_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read_ledger(result_path("maml_glyphs.json")).draws
+    assert result_path("maml_glyphs/transfer.zip").is_file() and result_path("maml_glyphs").is_dir()
+
+
+def test_an_installed_package_brings_its_own_results(tmp_path, monkeypatch):
+    for folder in ("site/results", "site/metalearn_lite/results"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "one.json").touch()  # the first belongs to somebody else
+    package = tmp_path / "site" / "metalearn_lite"
+    monkeypatch.setattr("metalearn_lite.__file__", str(package / "__init__.py"))
+    assert result_path("one.json") == package / "results" / "one.json"
+    with pytest.raises(FileNotFoundError, match=r"got 'two.json'.*expected one of one.json"):
+        result_path("two.json")

@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from metalearn_lite.models import (
     BatchStatisticsNorm,
@@ -67,6 +68,40 @@ def test_nothing_updates_the_fixed_statistics(model, images):
     fixed.train()(2 * images)
     assert len(before) == 8
     assert all(torch.equal(before[name], b) for name, b in fixed.named_buffers())
+
+
+class Shared(nn.Module):
+    """A layer that is reached by two names, or passed twice."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.norm, self.times = BatchStatisticsNorm(1), times
+        self.net = nn.Sequential(self.norm, nn.ReLU())
+
+    def forward(self, x):
+        for _ in range(self.times):
+            x = self.net(x)
+        return x
+
+
+def test_a_layer_under_two_names_is_fixed_at_both(images):
+    fixed = fix_statistics(Shared(1), images)
+    torch.testing.assert_close(fixed(images[:1]), fixed(images)[:1])
+    assert fixed.net[0] is fixed.norm
+
+
+@pytest.mark.parametrize("times", [0, 2])
+def test_a_layer_that_is_not_passed_exactly_once_is_an_error(images, times):
+    with pytest.raises(ValueError, match=rf"pass through 'norm' {times} times: expected once"):
+        fix_statistics(Shared(times), images)
+
+
+def test_frozen_scales_stay_frozen_and_modes_stay_modes(model, images):
+    model.features[1].weight.requires_grad_(False)
+    fixed = fix_statistics(model.eval(), images)
+    needed = [p.requires_grad for p in fixed.parameters()]
+    assert needed == [p.requires_grad for p in model.parameters()] and not all(needed)
+    assert not any(module.training for module in fixed.modules())
 
 
 def test_a_network_without_batch_statistics_is_an_error(images):
