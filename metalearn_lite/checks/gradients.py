@@ -7,7 +7,6 @@ compare with, only the definition of a derivative and that of a mean.
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -129,14 +128,14 @@ def in_double(model: Any, episode: Episode) -> tuple[Any, Episode]:
 
     They are where they were, or on the CPU if their device has no float64.
     """
-    names = ("support_x", "support_y", "query_x", "query_y")
-    tensors = {name: getattr(episode, name) for name in names}
-    exact = {n: in_float64(t) if t.is_floating_point() else t for n, t in tensors.items()}
     device = in_float64(episode.support_x[:0]).device
+    there = episode.to(device)
+    tensors = (there.support_x, there.support_y, there.query_x, there.query_y)
+    double = (t.double() if t.is_floating_point() else t for t in tensors)
     copied = copy.deepcopy(model)
     if isinstance(copied, nn.Module):
         copied = copied.to(device).double()
-    return copied, replace(episode, **{n: t.to(device) for n, t in exact.items()})
+    return copied, Episode(*double, is_batch=episode.is_batch)
 
 
 class _Place:
