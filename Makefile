@@ -22,7 +22,7 @@ WHEELS ?=
 
 .PHONY: book test quick lint lint-code lint-format lint-links lint-size types graders \
   chapters-check pages assignments slides bundle chapters bench results links count hooks gpu bugs \
-  requirements wheel clean
+  oldest newest requirements wheel clean
 
 book: $(INSTALLED)
 	$(RUN) tools/build_book.py
@@ -83,6 +83,11 @@ bench: $(INSTALLED)
 # By the Python of the machine, which has a PyTorch for its GPU; nothing is installed into it.
 gpu:
 	$(PYTHON) tools/gpu_check.py --device $(DEVICE) --seconds $(TIME) $(if $(WHEELS),--wheels "$(WHEELS)")
+
+# The tests of the package with the oldest versions it supports, and with the newest there are.
+# Needs a network, and gigabytes.
+oldest newest: $(INSTALLED)
+	$(RUN) tools/try_versions.py $@
 
 # Planted one at a time: does a test notice? Half an hour with 15 in each room.
 bugs: $(INSTALLED)

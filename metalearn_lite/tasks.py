@@ -214,7 +214,6 @@ class ImageTasks:
             labels, all with a leading ``T`` if ``batch`` is given.
         """
         check_generator(generator)
-        check_counts(batch=1 if batch is None else batch)
         tasks = 1 if batch is None else batch
         check_counts(batch=tasks)
         classes, examples = self.images.shape[:2]

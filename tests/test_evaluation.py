@@ -376,6 +376,12 @@ def test_no_episodes_and_no_values_are_errors(tasks, generator):
         Scores.of([])
 
 
+@pytest.mark.parametrize("shape", [(3, 1), (2,), (1, 3)])
+def test_accuracy_takes_one_label_for_each_row(shape):
+    with pytest.raises(ValueError, match=r"outputs have shape \(3, 4\) and labels \(.*expected"):
+        accuracy(torch.rand(3, 4), torch.zeros(shape, dtype=torch.int64))
+
+
 def test_accuracy_looks_along_the_ways_not_the_images():
     """Five images meet five classes: the wrong axis has the right shape and a wrong answer."""
     logits = torch.tensor([[9.0, 0, 0], [9, 1, 0], [9, 0, 1]])

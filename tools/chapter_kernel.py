@@ -9,6 +9,8 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+LONGEST = 90  # bytes of a folder's name: with "/kernel-5" a socket may have 103 on macOS
+
 
 def execute(
     notebook: NotebookNode, folder: Path, *, timeout: int, store_widget_state: bool
@@ -16,7 +18,8 @@ def execute(
     """Fill in the outputs of a notebook, and return the seconds that it took.
 
     The kernel is spoken to through files where the system can: that works with every network
-    interface off, the loopback too, and no other user can listen.
+    interface off, the loopback too, and no other user can listen. Where temporary files have too
+    long a name for it, the loopback is taken.
 
     Args:
         notebook: its outputs are replaced.
@@ -29,7 +32,8 @@ def execute(
         CellTimeoutError: if a cell takes too long.
     """
     with tempfile.TemporaryDirectory() as files:
-        private = {"transport": "ipc", "ip": f"{files}/kernel"} if os.name == "posix" else {}
+        fits = os.name == "posix" and len(os.fsencode(files)) <= LONGEST
+        private = {"transport": "ipc", "ip": f"{files}/kernel"} if fits else {}
         client = NotebookClient(
             notebook,
             AsyncKernelManager(kernel_name=notebook.metadata.kernelspec.name, **private),

@@ -108,7 +108,7 @@ def _limit(seconds: float) -> None:
     import resource  # not on Windows
 
     whole = math.ceil(seconds)
-    with open("/proc/self/statm") as file:
+    with open("/proc/self/statm", encoding="ascii") as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
     for kind, most in (
         (resource.RLIMIT_AS, (used + MEMORY, used + MEMORY)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import platform
 import subprocess
 import tempfile
@@ -149,7 +150,7 @@ def fill_ledger(
 
 def _only_one(path: Path) -> BaseFileLock:
     """Return what lets the processes of a machine read, change and write a file in turn."""
-    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
     return FileLock(Path(tempfile.gettempdir()) / f"metalearn_lite-{name}.lock")
 
 

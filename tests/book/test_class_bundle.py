@@ -178,7 +178,8 @@ def disk_in_memory():
     """
     memory = Path("/dev/shm")
     try:
-        free = Path("/proc/meminfo").read_text().partition("MemAvailable:")[2].split()[0]  # in kB
+        known = Path("/proc/meminfo").read_text(encoding="ascii")
+        free = known.partition("MemAvailable:")[2].split()[0]  # in kB
         programs = not os.statvfs(memory).f_flag & os.ST_NOEXEC
         room = min(shutil.disk_usage(memory).free, 1024 * int(free))
     except OSError:  # another system

@@ -31,16 +31,20 @@ ipywidgets.IntSlider(3)"""
 @pytest.fixture
 def tool(tmp_path):
     """The tool, at work in a small repository of its own with two chapters."""
-    shutil.copytree(ROOT / "tools", tmp_path / "tools")
-    (tmp_path / "README.md").write_text(TABLE)
-    (tmp_path / "chapters").mkdir()
+    return tool_in(tmp_path)
+
+
+def tool_in(folder):
+    shutil.copytree(ROOT / "tools", folder / "tools")
+    (folder / "README.md").write_text(TABLE)
+    (folder / "chapters").mkdir()
     for name in ("first", "second"):
-        write(tmp_path, name, SOURCE)
+        write(folder, name, SOURCE)
     threads = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
 
-    def run(*options):
-        command = [sys.executable, tmp_path / "tools" / "run_chapters.py", *map(str, options)]
-        return subprocess.run(command, env=threads, capture_output=True, text=True)
+    def run(*options, **settings):
+        command = [sys.executable, folder / "tools" / "run_chapters.py", *map(str, options)]
+        return subprocess.run(command, env=threads | settings, capture_output=True, text=True)
 
     return run
 
@@ -94,6 +98,25 @@ def test_a_chapter_that_fails_stays_as_it_is_and_ends_the_run(tool, tmp_path):
     assert done.returncode == 1 and "the reason" in done.stderr and done.stdout == ""
     assert (tmp_path / "chapters" / "first.ipynb").read_text() == before
     assert read(tmp_path, "second").cells[1].outputs[0].text == "old\n"
+
+
+def test_a_folder_may_have_any_name(tmp_path):
+    course = tmp_path / "Käthes Kurs & mehr, 100 % (2)'"
+    course.mkdir()
+    done = tool_in(course)("--keep-times")
+    assert done.returncode == 0, done.stderr
+    assert read(course, "second").cells[1].outputs[0].text.startswith(f"{course / 'chapters'} ")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a kernel is never spoken to by files")
+def test_where_temporary_files_have_long_names_a_kernel_is_spoken_to_by_the_loopback(
+    tool, tmp_path
+):
+    deep = tmp_path / ("t" * 102)
+    deep.mkdir()
+    done = tool("--keep-times", TMPDIR=str(deep))
+    assert done.returncode == 0, done.stderr
+    assert read(tmp_path, "first").cells[1].outputs[0].text.endswith("None tcp\n")
 
 
 def test_a_number_of_jobs_below_one_is_refused(tool):

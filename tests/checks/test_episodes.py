@@ -110,7 +110,10 @@ FAULTS = {
         "4 repeated in the support set",
     ),
     "class twice": (Faulty(classes=True), "has labels"),
-    "fixed labels": (Faulty(fixed=True), "a class keeps its label in"),
+    "fixed labels": (
+        Faulty(fixed=True),
+        r"a class keeps its label in 44 % of its next tasks, by chance 20 %",
+    ),
     "same examples": (
         Faulty(same=True),
         r"the same numbers in 100 % of the cases, by chance in 0\.0064 % or less",

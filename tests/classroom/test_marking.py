@@ -1,8 +1,10 @@
 """A check says what is missing, in words that help, and nothing else is harmed by it."""
 
 import os
+import random
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -139,9 +141,12 @@ def test_the_random_state_of_a_check_follows_the_seed(monkeypatch):
 
     def draws():
         """It draws."""
-        raise ValueError(str(torch.rand(2).tolist()))
+        raise ValueError(str([torch.rand(2).tolist(), np.random.rand(), random.random()]))
 
-    torch.manual_seed(0)
-    first = complaint(draws)
-    torch.manual_seed(1)
-    assert first == complaint(draws)
+    def unlike(seed):
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        random.seed(seed)
+        return complaint(draws)
+
+    assert unlike(0) == unlike(1)

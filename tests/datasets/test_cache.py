@@ -1,6 +1,7 @@
 """The cache: what is whole and of this version is loaded, all else is made anew."""
 
 import os
+import random
 import tempfile
 from pathlib import Path
 from types import ModuleType
@@ -88,6 +89,19 @@ def test_a_flipped_bit_of_the_data_is_noticed(folder):
     content[content.index(DATA["images"].numpy().tobytes())] ^= 1
     path.write_bytes(content)
     assert same(cached("glyphs", 1, make)) and make.times == 2
+
+
+def test_whatever_bit_is_flipped_the_data_is_right(folder):
+    make, draw = Maker(), random.Random(0)
+    cached("glyphs", 1, make)
+    (path,) = folder.iterdir()
+    whole = path.read_bytes()
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        assert same(cached("glyphs", 1, make))
+    assert make.times > 150
 
 
 def test_a_folder_that_cannot_be_written_costs_only_time(tmp_path, monkeypatch):

@@ -41,6 +41,14 @@ def test_stretching_follows_a_shift():
     torch.testing.assert_close(*stretch(torch.stack([bar(20, 12), shifted])), atol=1e-5, rtol=0)
 
 
+def test_what_is_symmetric_stays_symmetric_and_fills_its_box():
+    for turned in ((0,), (1,), (0, 1)):
+        (made,) = stretch(bar(20, 14)[None])
+        torch.testing.assert_close(made, made.flip(turned), atol=1e-5, rtol=0)
+    rows, columns = ((made > 0.5).any(dim=k).sum() for k in (1, 0))
+    assert abs(rows - columns) <= 1
+
+
 def test_of_two_lookalikes_the_lower_script_keeps_its_letter():
     bitmaps = torch.stack([bar(20, 20), bar(20, 4), bar(20, 20)])[None]
     assert distinct(torch.tensor([1, 1, 0]), printed=bitmaps, penned=bitmaps) == [1, 2]

@@ -116,6 +116,7 @@ def test_a_recipe_reads_its_draws_and_its_ledger_lies_beside_it():
     usual, asked = parser.parse_args([]), parser.parse_args(["--draws", "3", "--to", "other.json"])
     assert (usual.draws, usual.to) == ([0, 1], Path("results/some.json"))
     assert (asked.draws, asked.to) == ([3], Path("other.json"))
+    assert (usual.threads, parser.parse_args(["--threads", "1"]).threads) == (2, 1)
 
 
 FILLING = """

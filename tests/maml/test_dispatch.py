@@ -427,6 +427,20 @@ def test_other_misuse_is_named():
             inner_lr=0.1,
             inner_steps=1,
         )
+    params = dict(mlp().double().named_parameters())
+    with pytest.raises(
+        ValueError, match="inner_lr has a rate for 'weight', which the network has not"
+    ):
+        adapt(
+            mlp().double(),
+            params,
+            task.support_x,
+            task.support_y,
+            inner_lr=dict.fromkeys([*params, "weight"], 0.1),
+            inner_steps=1,
+        )
+    with pytest.raises(ValueError, match="episode is a tuple: expected a metalearn_lite"):
+        maml_loss(mlp().double(), (task.support_x, task.support_y), inner_lr=0.1, inner_steps=1)
     with pytest.raises(ValueError, match=r"expected a metalearn_lite\.models\.Network"):
         maml_loss(nn.Linear(1, 1).double(), sines(), inner_lr=0.1, inner_steps=1, head_only=True)
     with pytest.raises(ValueError, match="statistics is 'all': expected"):

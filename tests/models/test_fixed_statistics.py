@@ -108,3 +108,8 @@ def test_a_network_without_batch_statistics_is_an_error(images):
     for model in (conv4(5, width=8, norm="group"), mlp(784), fix_statistics(conv4(5), images)):
         with pytest.raises(ValueError, match="no BatchStatisticsNorm"):
             fix_statistics(model, images)
+
+
+def test_no_inputs_are_an_error(model, images):
+    with pytest.raises(ValueError, match="got no inputs: expected some"):
+        fix_statistics(model, images[:0])

@@ -73,6 +73,12 @@ def test_tuning_keeps_the_best_candidate_and_begins_with_what_it_is_given():
     assert all(0.2 <= w["a"] <= 5 and 0.4 <= w["b"] <= 10 for w in tried)
 
 
+def test_unless_it_is_told_otherwise_tuning_tries_sixteen():
+    tried = []
+    tune_weights(lambda w: tried.append(w) or 0.0, {"a": 1.0}, generator=seeded(0))
+    assert len(tried) == 16
+
+
 def test_of_equally_good_weights_the_given_ones_stay():
     given = {"a": 1.0, "b": 2.0}
     assert tune_weights(lambda weights: 0.0, given, generator=seeded(0)) == given
@@ -191,6 +197,13 @@ def test_without_asymmetry_gradnorm_makes_the_weighted_gradients_equally_long():
 def test_a_task_that_lags_behind_gains_weight():
     after = gradnorm_step(ONES, ONES, {"a": 0.9, "b": 0.1, "c": 0.1}, ONES)
     assert after["a"] > 1 > max(after["b"], after["c"])
+
+
+def test_the_more_asymmetry_the_more_a_task_that_lags_behind_gains():
+    losses = {"a": 0.9, "b": 0.1, "c": 0.1}
+    norms = {"a": 2.0, "b": 1.0, "c": 1.0}  # the longest gradient: it gains only by its lag
+    little, much = (gradnorm_step(ONES, norms, losses, ONES, alpha=a)["a"] for a in (0.1, 3.0))
+    assert little < 1 < much
 
 
 def test_where_lengths_are_proportional_to_the_rates_gradnorm_is_at_rest():

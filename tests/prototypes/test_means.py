@@ -10,6 +10,7 @@ from metalearn_lite.evaluation import evaluate
 from metalearn_lite.models import Network, conv4
 from metalearn_lite.prototypes import (
     prototype_head,
+    prototype_learn,
     prototype_logits,
     prototype_loss,
     prototype_predict,
@@ -192,3 +193,8 @@ def test_training_and_scoring_are_those_of_every_method(tasks):
     after = evaluate(model, prototype_predict, tasks, episodes=3, generator=seeded(4))
     assert after.mean > first.mean
     assert torch.equal(model.head.weight, before["head.weight"])
+
+
+def test_one_task_is_learned_at_a_time(tasks):
+    with pytest.raises(ValueError, match="the episode holds 2 tasks: expected one"):
+        prototype_learn(network(), tasks.sample(seeded(2), batch=2))
