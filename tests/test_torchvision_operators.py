@@ -63,3 +63,24 @@ def test_nothing_is_declared_where_the_parts_match(monkeypatch, setting):
 def test_declaring_twice_changes_nothing():
     torchvision_operators.declare_missing()
     assert torchvision_operators.declare_missing() is False
+
+
+def test_it_says_that_it_declared_and_does_so_once(monkeypatch):
+    defined = []
+
+    class Library:
+        def __init__(self, *name):
+            defined.append(name)
+
+        def define(self, schema):
+            defined.append(schema.partition("(")[0])
+
+    monkeypatch.setattr(torchvision_operators, "_declared", [])
+    monkeypatch.setattr(torchvision_operators, "compiled_part_loads", lambda: False)
+    monkeypatch.setattr(torch.library, "Library", Library)
+    for part in ("cuda", "hip"):
+        monkeypatch.setattr(torch.version, part, None)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert torchvision_operators.declare_missing() is True
+    assert defined == [("torchvision", "DEF"), "nms", "qnms"]
+    assert torchvision_operators.declare_missing() is False

@@ -111,6 +111,7 @@ def test_minibatches_show_every_example_once_before_any_twice():
     [
         ({"inner_steps": -1}, "inner_steps is -1"),
         ({"inner_lr": float("nan")}, "inner_lr is nan"),
+        ({"inner_lr": -0.1}, "inner_lr is -0.1: expected a finite number, 0 or more"),
         ({"minibatch": 0}, "minibatch is 0"),
         ({"inner_optimizer": "lamb"}, "inner_optimizer is 'lamb'"),
         ({"examples": "queries"}, "examples is 'queries'"),

@@ -348,3 +348,5 @@ def test_labels_that_the_head_has_not_are_refused():
         reptile_step(model, tasks, inner_lr=0.1, inner_steps=1)
     with pytest.raises(ValueError, match="statistics is 'all'"):
         reptile_predict(model, tasks, inner_lr=0.1, inner_steps=1, statistics="all")
+    with pytest.raises(ValueError, match="examples is 'queries': expected 'all' or 'support'"):
+        reptile_step(model, tasks, inner_lr=0.1, inner_steps=1, examples="queries")
