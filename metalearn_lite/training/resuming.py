@@ -112,4 +112,4 @@ def _check_optimizer(run: Run, state: dict[str, Any], path: Path) -> None:
 def _settings(groups: list[dict[str, Any]], rates: Sequence[float] | None) -> list[dict[str, Any]]:
     """Return what an optimiser was told, with the rates that a schedule began with, if known."""
     kept = [{k: v for k, v in g.items() if k not in ("lr", "initial_lr")} for g in groups]
-    return [g | {"lr": r} for g, r in zip(kept, rates, strict=False)] if rates else kept
+    return [g | {"lr": r} for g, r in zip(kept, rates, strict=True)] if rates else kept

@@ -195,3 +195,19 @@ def test_a_checkpoint_from_before_the_rates_were_kept_is_taken(tmp_path):
     train(resumed, checkpoint=path)
     train(whole)
     assert_bitwise_equal(resumed, whole)
+
+
+def test_the_random_state_of_every_gpu_goes_on_too(tmp_path, monkeypatch):
+    """Imitated: as many GPUs as states, and what is set is what was got."""
+    states, given = [torch.arange(8, dtype=torch.uint8), torch.ones(8, dtype=torch.uint8)], []
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: states)
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", given.extend)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    options = {"checkpoint": tmp_path / "run.zip", "checkpoint_every": 5}
+    train(new_model(), iterations=10, **options)
+    assert given == []
+    train(new_model(), iterations=20, **options)
+    assert len(given) == 2 and all(map(torch.equal, given, states))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    train(new_model(), iterations=20, **options)  # on another machine they mean nothing
+    assert len(given) == 2

@@ -17,6 +17,7 @@ from metalearn_lite.transfer import (
     fine_tune_learn,
     layer_decay,
     linear_probe,
+    lp_ft_learn,
     pretrain,
     probe_learn,
 )
@@ -340,6 +341,20 @@ def test_other_bad_arguments_are_errors(model, problem, generator):
     for learn in (probe_learn, partial(fine_tune_learn, steps=1, lr=0.1)):
         with pytest.raises(ValueError, match="holds 3 tasks"):
             learn(mlp(), batch)
+
+
+LEARNS = [
+    probe_learn,
+    partial(fine_tune_learn, steps=1, lr=0.1),
+    partial(lp_ft_learn, steps=1, lr=0.1),
+]
+
+
+@pytest.mark.parametrize("learn", LEARNS)
+def test_a_class_that_only_a_query_has_is_named(learn):
+    x, y = torch.rand(4, 3), torch.tensor([0, 1, 0, 1])
+    with pytest.raises(ValueError, match=r"class \[2\] has no example in the support set"):
+        learn(mlp(3, 2), Episode(x, y, x, y + 1))
 
 
 def test_the_tasks_of_a_batch_are_answered_one_by_one(generator):

@@ -1,3 +1,5 @@
+import base64
+import io
 import json
 import re
 
@@ -8,8 +10,10 @@ matplotlib.use("Agg")
 from html.parser import HTMLParser
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from metalearn_lite.widgets import guess_game, stepper
 
@@ -92,6 +96,26 @@ def test_an_answer_that_is_no_class_is_an_error(episodes, answers):
     support, query, _ = episodes
     with pytest.raises(ValueError, match="one number from 0 to ways - 1 a round"):
         guess_game(support, query, torch.tensor(answers), label="?")
+
+
+def test_answers_are_whole_numbers_and_ink_is_finite(episodes):
+    support, query, answers = episodes
+    with pytest.raises(ValueError, match=r"answers are torch.float32, or a picture holds NaN"):
+        guess_game(support, query, answers.float(), label="?")
+    for one, other in ((support / 0, query), (support, query / 0)):
+        with pytest.raises(ValueError, match="expected whole numbers, and finite numbers as ink"):
+            guess_game(one, other, answers, label="?")
+
+
+def test_ink_is_dark_on_light_four_times_enlarged(episodes):
+    support, query, answers = episodes
+    query = torch.zeros_like(query)
+    query[0, :, :14] = 1
+    game = data_of(guess_game(support, query, answers, label="?").data, "game")
+    content = base64.b64decode(game["rounds"][0]["query"].partition(",")[2])
+    drawn = np.asarray(Image.open(io.BytesIO(content)))
+    assert drawn.shape == (112, 112) and drawn.dtype == np.uint8
+    assert (drawn[:, :50] == 0).all() and (drawn[:, 62:] == 255).all()
 
 
 def test_pictures_of_another_size_are_an_error(episodes):
