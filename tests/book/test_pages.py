@@ -18,7 +18,9 @@ CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
 def all_pages():
     """Return the names of all pages, chapters first."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    found = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    listed = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    listed += [section for chapter in listed for section in chapter.get("sections", ())]
+    found = [page["file"] for page in listed]
     others = [name for name in found if not name.startswith("chapters/")]
     assert sorted(set(found) - set(others)) == [f"chapters/{name}" for name in CHAPTERS]
     tools = ["search", "genindex", "py-modindex", "prf-prf"]
@@ -188,13 +190,32 @@ def test_a_page_loads_whole_without_a_network(reader, name):
     assert bad_images(visit.page) == []
 
 
-@each_scheme
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(390, "light"), (390, "dark"), (320, "light")], scope="module"
+)
 @each_page
-def test_a_page_fits_a_telephone(reader, name, scheme):
-    page = reader.sees(name, width=390, scheme=scheme).page
+def test_a_page_fits_a_telephone(reader, name, width, scheme):
+    page = reader.sees(name, width=width, scheme=scheme).page
     wait_for_equations(page)
     assert overhang(page) <= 0
     assert page.evaluate("document.documentElement.dataset.theme") == scheme
+
+
+@each_chapter
+def test_on_paper_everything_is_open(reader, name):
+    page = reader.sees(name).page
+    hidden = """() => [...document.querySelectorAll('article details > :not(summary), '
+        + 'article .toggle-hidden > :not(.admonition-title)')]
+        .filter(part => part.matches(':not(style):not(button)'))
+        .filter(part => part.getBoundingClientRect().height < 1
+            || !part.checkVisibility({opacityProperty: true, visibilityProperty: true,
+                                      contentVisibilityAuto: true}))
+        .length"""
+    assert page.evaluate(hidden) > 10
+    page.emulate_media(media="print")
+    on_paper = page.evaluate(hidden)
+    page.emulate_media(media="screen")
+    assert on_paper == 0
 
 
 def test_the_notation_has_equations_to_typeset(reader):
