@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from metalearn_lite.arguments import check_counts, check_generator, check_kind, check_not_negative
+from metalearn_lite.drawing import Groups, groups_of, pool_of, random_subsets
 from metalearn_lite.tensors import as_data, unknown_labels
 
 
@@ -169,32 +170,28 @@ class ImageTasks:
         ways: number of classes in a task.
         shots: labelled images of each class to learn from.
         queries: images of each class to be judged on.
+        within_groups: draw the classes of a task from one group of the ``ClassImages`` (a script,
+            an alphabet), as in the Omniglot challenge of Lake et al. (2015). Each group is drawn
+            alike often. One with fewer classes than ``ways`` gives a task of all it has; the tasks
+            of a batch have as many ways as the smallest of their groups.
 
     Raises:
-        ValueError: if the data holds too few classes or too few images of each.
+        ValueError: if the data holds too few classes or too few images of each, or no groups.
     """
 
-    def __init__(self, images: HasImages | Tensor, ways: int, shots: int, queries: int) -> None:
-        tensor = images if isinstance(images, Tensor) else getattr(images, "images", None)
-        check_kind(Tensor, images=tensor)
-        assert isinstance(tensor, Tensor)
+    def __init__(
+        self,
+        images: HasImages | Tensor,
+        ways: int,
+        shots: int,
+        queries: int,
+        *,
+        within_groups: bool = False,
+    ) -> None:
         check_counts(ways=ways, shots=shots, queries=queries)
-        if tensor.ndim < 3:
-            raise ValueError(
-                f"images have shape {tuple(tensor.shape)}: expected (classes, examples, ...)"
-            )
-        classes, examples = tensor.shape[:2]
-        if classes < ways:
-            raise ValueError(
-                f"{ways} ways need {ways} classes, but the data holds {classes}: "
-                "ask for fewer ways or give more classes"
-            )
-        if examples < shots + queries:
-            raise ValueError(
-                f"{shots} shots and {queries} queries need {shots + queries} images of each "
-                f"class, but the data holds {examples}: ask for fewer or give more images"
-            )
-        self.images, self.ways, self.shots, self.queries = tensor, ways, shots, queries
+        self.groups = Groups(groups_of(images)) if within_groups else None
+        self.images = pool_of(images, None if within_groups else ways, shots, queries)
+        self.ways, self.shots, self.queries = ways, shots, queries
 
     def __repr__(self) -> str:
         return f"ImageTasks(ways={self.ways}, shots={self.shots}, queries={self.queries})"
@@ -217,11 +214,14 @@ class ImageTasks:
         tasks = 1 if batch is None else batch
         check_counts(batch=tasks)
         classes, examples = self.images.shape[:2]
-        chosen = _random_subsets((tasks,), classes, self.ways, generator)
-        drawn = _random_subsets((tasks, self.ways), examples, self.shots + self.queries, generator)
+        if self.groups is None:
+            chosen = random_subsets((tasks,), classes, self.ways, generator)
+        else:
+            chosen = self.groups.draw(tasks, self.ways, generator)
+        drawn = random_subsets(chosen.shape, examples, self.shots + self.queries, generator)
         device = self.images.device
         x = self.images[chosen.unsqueeze(-1).to(device), drawn.to(device)]
-        y = torch.arange(self.ways, device=device).expand(tasks, -1).unsqueeze(-1)
+        y = torch.arange(chosen.shape[1], device=device).expand(tasks, -1).unsqueeze(-1)
         episode = Episode(
             x[:, :, : self.shots].flatten(1, 2),
             y.expand(-1, -1, self.shots).flatten(1),
@@ -292,7 +292,6 @@ class SineTasks:
             ``T`` if ``batch`` is given.
         """
         check_generator(generator)
-        check_counts(batch=1 if batch is None else batch)
         tasks = 1 if batch is None else batch
         check_counts(batch=tasks)
         amplitude = self._uniform(self.amplitude, (tasks, 1, 1), generator)
@@ -319,14 +318,6 @@ class SineTasks:
         low, high = bounds
         unit = torch.rand(shape, generator=generator, device=generator.device, dtype=self.dtype)
         return (low + (high - low) * unit).to(self.device)
-
-
-def _random_subsets(
-    shape: tuple[int, ...], population: int, size: int, generator: torch.Generator
-) -> Tensor:
-    """Draw ``size`` different numbers below ``population``, in random order, ``shape`` times."""
-    keys = torch.rand((*shape, population), generator=generator, device=generator.device)
-    return keys.argsort(dim=-1)[..., :size]
 
 
 def check_single(episode: Episode) -> None:

@@ -31,7 +31,8 @@ NAMES = {
 
 # From the ground up. Each may import what stands on a line above its own, and its own room.
 FLOORS = (
-    ("arguments", "randomness", "tensors", "torchvision_operators", "unchanged"),
+    ("arguments", "randomness", "torchvision_operators", "unchanged"),
+    ("drawing", "tensors"),
     ("tasks", "losses", "computed", "checkpoint"),
     ("evaluation", "datasets", "models"),
     ("training", "plotting"),

@@ -1,5 +1,6 @@
 import math
 from collections import Counter
+from dataclasses import replace
 from itertools import permutations
 from types import SimpleNamespace
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from metalearn_lite import tasks as tasks_module
+from metalearn_lite.datasets import ClassImages
 from metalearn_lite.tasks import Episode, ImageTasks, SineTasks, check_single, holds_tasks
 
 CLASSES, EXAMPLES = 30, 20
@@ -84,7 +86,7 @@ def test_drawing_with_replacement_would_be_noticed(numbered, generator, monkeypa
     def with_replacement(shape, population, size, generator):
         return torch.randint(population, (*shape, size), generator=generator)
 
-    monkeypatch.setattr(tasks_module, "_random_subsets", with_replacement)
+    monkeypatch.setattr(tasks_module, "random_subsets", with_replacement)
     tasks = ImageTasks(numbered, ways=10, shots=5, queries=15)
     episode = tasks.sample(generator)
     with pytest.raises(AssertionError):
@@ -94,7 +96,7 @@ def test_drawing_with_replacement_would_be_noticed(numbered, generator, monkeypa
 
 
 def test_every_subset_in_every_order_is_drawn_as_often(generator):
-    drawn = tasks_module._random_subsets((3000,), 4, 3, generator)
+    drawn = tasks_module.random_subsets((3000,), 4, 3, generator)
     counts = Counter(map(tuple, drawn.tolist()))
     assert set(counts) == set(permutations(range(4), 3))
     assert_chance(list(counts.values()), 3000, 1 / 24)
@@ -181,6 +183,54 @@ def test_too_few_images_or_classes_are_an_error_with_the_numbers(
 ):
     with pytest.raises(ValueError, match=message):
         ImageTasks(numbered, ways, shots, queries)
+
+
+def grouped(numbered, sizes=(2, 8, 20)):
+    groups = tuple("abc"[k] for k, size in enumerate(sizes) for _ in range(size))
+    return ClassImages(numbered, tuple(map(str, range(len(numbered)))), groups)
+
+
+def test_within_groups_a_task_has_classes_of_one_group_and_no_more_than_it_has(numbered, generator):
+    tasks = ImageTasks(grouped(numbered), 5, 1, 3, within_groups=True)
+    ways = Counter()
+    for _ in range(600):
+        episode = tasks.sample(generator)
+        check_images(episode)
+        classes = addresses(episode.support_x)[0]
+        group = {"abc"[sum(c >= first for first in (2, 10))] for c in classes.tolist()}
+        assert len(group) == 1 and len(set(classes.tolist())) == len(classes)
+        ways[*group, len(classes)] += 1
+    assert set(ways) == {("a", 2), ("b", 5), ("c", 5)}
+    assert_chance(list(ways.values()), 600, 1 / 3)
+
+
+def test_within_groups_the_tasks_of_a_batch_have_the_ways_of_the_smallest(numbered, generator):
+    tasks = ImageTasks(grouped(numbered, (3, 7, 20)), 12, 2, 1, within_groups=True)
+    found = Counter()
+    for _ in range(200):
+        episode = tasks.sample(generator, batch=2)
+        classes = addresses(episode.support_x)[0].unflatten(1, (-1, 2))[..., 0]
+        sizes = [(3, 7, 20)[sum(int(c) >= first for first in (3, 10))] for c in classes[:, 0]]
+        assert classes.shape[1] == min(12, *sizes)
+        assert episode.support_y.max() == classes.shape[1] - 1
+        found[classes.shape[1]] += 1
+    assert set(found) == {3, 7, 12}
+
+
+def test_within_groups_every_class_gets_every_label(numbered, generator):
+    tasks = ImageTasks(grouped(numbered[:4], (4,)), 4, 1, 1, within_groups=True)
+    classes, _ = addresses(tasks.sample(generator, batch=4000).support_x)
+    assert_chance(torch.stack([(classes == c).sum(0) for c in range(4)]), 4000, 1 / 4)
+
+
+def test_tasks_within_groups_need_groups_with_something_to_tell_apart(numbered):
+    with pytest.raises(ValueError, match="images are a Tensor, which says nothing of groups"):
+        ImageTasks(numbered, 5, 1, 1, within_groups=True)
+    alone = replace(grouped(numbered), groups=("x", *grouped(numbered).groups[1:-1], "y"))
+    with pytest.raises(ValueError, match=r"groups \['a', 'x', 'y'\] have one class each"):
+        ImageTasks(alone, 5, 1, 1, within_groups=True)
+    with pytest.raises(ValueError, match="need 21 images of each class"):
+        ImageTasks(grouped(numbered), 5, 5, 16, within_groups=True)
 
 
 def test_a_tensor_without_an_example_dimension_is_an_error():

@@ -6,7 +6,7 @@ image by its content; images that carry their own name, ``marked_images``, make 
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -28,12 +28,14 @@ CURES = {
     "image twice": "expected different images; draw without replacement",
     "class twice": "expected different classes; draw them without replacement",
     "mixed class": "expected one class a label; number the classes by place, not by image",
+    "several groups": "expected classes of one group; draw the group first, then classes of it",
     "fixed labels": "expected labels in random order; permute the classes of each task",
     "same examples": "expected examples drawn for each class; draw anew for each, not once a task",
     "stuck": "expected new episodes; take all randomness from the generator",
     "not repeatable": "expected the same episode for the same seed; use the generator alone",
 }
 BY_CLASS = ("class twice", "mixed class", "fixed labels", "same examples")
+BY_GROUP = ("several groups",)
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ def audit_episodes(
     queries: int,
     generator: torch.Generator,
     images: Tensor | None = None,
+    groups: Sequence[str] | None = None,
     episodes: int = 200,
     batch: int | None = None,
     strict: bool = True,
@@ -86,6 +89,8 @@ def audit_episodes(
         images: what the sampler draws from, ``(classes, examples, ...)``, all different. With it
             class and number of each image are known; without, the faults of ``BY_CLASS`` are not
             looked for. ``marked_images`` serves if the sampler takes any images.
+        groups: the group of each class of ``images``, where a task should have classes of one
+            group only; it has fewer ``ways`` if its group has fewer, or another of its batch.
         episodes: how many to draw.
         batch: tasks drawn at once.
         strict: raise if there is a fault.
@@ -99,26 +104,33 @@ def audit_episodes(
     """
     check_counts(ways=ways, shots=shots, queries=queries, episodes=episodes)
     check_generator(generator)
-    known = None if images is None else _Known(image_names(images), (ways, shots, queries))
+    known = None
+    if images is not None:
+        known = _Known(image_names(images), (ways, shots, queries), groups)
+    elif groups is not None:
+        raise ValueError("got groups and no images: expected both, to know the class of an image")
     state = generator.get_state()
     found: Counter[str] = Counter()
     examples: dict[str, str] = {}
     first: Episode | None = None
     repeats = count = 0
     while count < episodes:
-        for episode in tasks.sample(generator, batch).unbind():
+        drawn = list(tasks.sample(generator, batch).unbind())
+        sizes = (ways if known is None else known.ways_of(drawn), shots, queries)
+        for episode in drawn:
             count += 1
             repeats += first is not None and _same(first, episode)
             first = first or episode
-            for fault, got in _faults(episode, (ways, shots, queries), known):
+            for fault, got in _faults(episode, sizes, known):
                 found[fault] += 1
                 examples.setdefault(fault, f"episode {count - 1}: {got}")
     late = _late_faults(tasks, first, state, batch, repeats, count)
     late |= {} if known is None else known.faults()
     shares = {fault: found[fault] / count for fault in CURES if found[fault]}
+    unknown, ungrouped = BY_CLASS if known is None else (), BY_GROUP if groups is None else ()
     audit = Audit(
         count,
-        tuple(name for name in CURES if known is not None or name not in BY_CLASS),
+        tuple(name for name in CURES if name not in (*unknown, *ungrouped)),
         shares | dict.fromkeys(late, 1.0),
         examples | late,
     )
@@ -147,7 +159,7 @@ def _faults(
         return
     yield from _label_faults(episode, ways, (shots, queries))
     if known is not None:
-        yield from known.add(support, query, episode)
+        yield from known.add(support, query, episode, ways)
 
 
 def _label_faults(
@@ -170,15 +182,35 @@ def _label_faults(
 class _Known:
     """What is known over all episodes where each image is known by class and number."""
 
-    def __init__(self, names: Mapping[bytes, tuple[int, int]], sizes: tuple[int, int, int]) -> None:
-        self.names, self.labels = names, _LabelOrder(sizes[0])
-        self.numbers = _ExampleNumbers(*sizes[1:])
+    def __init__(
+        self,
+        names: Mapping[bytes, tuple[int, int]],
+        sizes: tuple[int, int, int],
+        groups: Sequence[str] | None,
+    ) -> None:
+        self.names, self.ways, self.groups = names, sizes[0], groups
+        self.labels, self.numbers = _LabelOrder(), _ExampleNumbers(*sizes[1:])
+        classes = len({c for c, _ in names.values()})
+        if groups is not None and len(groups) != classes:
+            raise ValueError(f"got {len(groups)} groups for {classes} classes: expected one each")
+
+    def ways_of(self, drawn: Sequence[Episode]) -> int:
+        """Return how many classes tasks that were drawn together should have."""
+        if self.groups is None:
+            return self.ways
+        sizes = Counter(self.groups)
+        first = [class_of(image_keys(e.support_x[:1])[0], self.names) for e in drawn]
+        return min(self.ways, *(sizes[self.groups[c]] for c in first))
 
     def add(
-        self, support: list[bytes], query: list[bytes], episode: Episode
+        self, support: list[bytes], query: list[bytes], episode: Episode, ways: int
     ) -> Iterator[tuple[str, str]]:
         y = episode.support_y.tolist(), episode.query_y.tolist()
-        yield from self.labels.add([class_of(k, self.names) for k in support + query], y[0] + y[1])
+        classes = [class_of(k, self.names) for k in support + query]
+        of = set() if self.groups is None else {self.groups[c] for c in classes}
+        if len(of) > 1:
+            yield "several groups", f"classes of {sorted(of)}"
+        yield from self.labels.add(classes, y[0] + y[1], ways)
         self.numbers.add(self._by_label(support, y[0]), self._by_label(query, y[1]))
 
     def _by_label(self, keys: list[bytes], y: list[int]) -> dict[int, set[int]]:
@@ -224,11 +256,11 @@ class _ExampleNumbers:
 class _LabelOrder:
     """Which label each class got, from episode to episode."""
 
-    def __init__(self, ways: int) -> None:
-        self.ways, self.pairs, self.same = ways, 0, 0
-        self.last: dict[int, int] = {}
+    def __init__(self) -> None:
+        self.same, self.last = 0, dict[int, int]()
+        self.chances: list[float] = []  # that a class keeps its label, for each that came again
 
-    def add(self, classes: list[int], y: list[int]) -> Iterator[tuple[str, str]]:
+    def add(self, classes: list[int], y: list[int], ways: int) -> Iterator[tuple[str, str]]:
         by_label: dict[int, set[int]] = {}
         by_class: dict[int, set[int]] = {}
         for c, label in zip(classes, y, strict=True):
@@ -245,16 +277,17 @@ class _LabelOrder:
         for c, several in by_class.items():
             label = min(several)
             if c in self.last:
-                self.pairs, self.same = self.pairs + 1, self.same + (self.last[c] == label)
+                self.same += self.last[c] == label
+                self.chances.append(1 / ways)
             self.last[c] = label
 
     def faults(self) -> dict[str, str]:
         """Five standard errors above chance are too many to be chance."""
-        if self.ways < 2 or self.pairs < 20:
+        pairs = len(self.chances)
+        if pairs < 20 or max(self.chances) == 1:
             return {}
-        chance = 1 / self.ways
-        error = (chance * (1 - chance) / self.pairs) ** 0.5
-        share = self.same / self.pairs
+        chance, share = sum(self.chances) / pairs, self.same / pairs
+        error = sum(p * (1 - p) for p in self.chances) ** 0.5 / pairs
         if share < chance + 5 * error:
             return {}
         got = f"a class keeps its label in {100 * share:.0f} % of its next tasks"

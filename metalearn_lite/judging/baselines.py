@@ -79,7 +79,9 @@ def nearest_class(support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
         ValueError: if a class below the largest label has no row.
     """
     ways = len(count_examples(support, labels))
-    distance = torch.cdist(full_precision(query), full_precision(support)).to(query.dtype)
+    rows, asked = full_precision(support), full_precision(query)
+    middle = rows.mean(dim=0)  # far from 0 the squares of a distance cancel
+    distance = torch.cdist(asked - middle, rows - middle).to(query.dtype)
     far = torch.full((len(query), ways), torch.inf, dtype=query.dtype, device=query.device)
     return -far.scatter_reduce(1, labels.expand(len(query), -1), distance, "amin")
 

@@ -7,7 +7,8 @@ import torch
 
 from metalearn_lite import tasks as tasks_module
 from metalearn_lite.checks import audit_episodes, marked_images
-from metalearn_lite.checks.episodes import BY_CLASS, CURES
+from metalearn_lite.checks.episodes import BY_CLASS, BY_GROUP, CURES
+from metalearn_lite.datasets import ClassImages
 from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import Episode, ImageTasks, SineTasks
 
@@ -53,8 +54,50 @@ def audit(tasks, **options):
 def test_the_package_samples_without_a_fault(batch):
     report = audit(ImageTasks(POOL, **SIZES), batch=batch)
     assert report.episodes == 200 and report.faults == {}
-    assert set(report.checked) == set(CURES)
+    assert set(report.checked) == set(CURES) - set(BY_GROUP)
     assert str(report) == "200 episodes, 13 faults looked for, none found"
+
+
+GROUPS = ("a",) * 3 + ("b",) * 12 + ("c",) * 15
+GROUPED = ClassImages(POOL, tuple(map(str, range(30))), GROUPS)
+
+
+@pytest.mark.parametrize("batch", [None, 1, 4])
+def test_tasks_within_groups_have_no_fault_and_as_many_ways_as_there_are(batch):
+    tasks = ImageTasks(GROUPED, **SIZES, within_groups=True)
+    report = audit(tasks, batch=batch, groups=GROUPS)
+    assert report.faults == {} and report.checked == tuple(CURES)
+    assert audit(ImageTasks(POOL[:3], 3, 5, 15), images=POOL[:3], groups=("a",) * 3).faults == {}
+
+
+def test_tasks_of_several_groups_are_found_where_groups_are_asked_for():
+    with pytest.raises(ValueError, match=r"several groups .*classes of \['a', 'b', 'c'\].*group"):
+        audit(ImageTasks(POOL, **SIZES), groups=GROUPS)
+
+
+class Sorted:
+    """Tasks within groups whose classes stand in the order of the data."""
+
+    def sample(self, generator, batch=None):
+        episode = ImageTasks(GROUPED, **SIZES, within_groups=True).sample(generator)
+        order = episode.support_x.unflatten(0, (-1, 5))[:, 0].flatten(1)[:, 0].argsort()
+        ways = len(order)
+        x = [
+            t.unflatten(0, (ways, -1))[order].flatten(0, 1)
+            for t in (episode.support_x, episode.query_x)
+        ]
+        return Episode(x[0], episode.support_y, x[1], episode.query_y)
+
+
+def test_labels_that_follow_the_data_are_found_within_groups_too():
+    assert set(audit(Sorted(), groups=GROUPS, strict=False).faults) == {"fixed labels"}
+
+
+def test_groups_need_images_one_for_each_class():
+    with pytest.raises(ValueError, match="got groups and no images: expected both"):
+        audit(ImageTasks(POOL, **SIZES), images=None, groups=GROUPS)
+    with pytest.raises(ValueError, match="got 29 groups for 30 classes: expected one each"):
+        audit(ImageTasks(POOL, **SIZES), groups=GROUPS[1:])
 
 
 def test_the_audit_of_the_notebook_without_its_bugs_passes():
@@ -150,7 +193,7 @@ def test_a_planted_fault_raises_with_got_and_cure(fault):
 
 
 def test_every_fault_is_planted_here():
-    assert set(FAULTS) | {"not finite"} == set(CURES)
+    assert set(FAULTS) | {"not finite", *BY_GROUP} == set(CURES)
 
 
 def test_values_that_are_not_finite_raise():
@@ -205,19 +248,19 @@ def once_a_task(shape, population, size, generator):
 
 @pytest.mark.parametrize("sizes", [(2, 1, 1), (5, 1, 1), (2, 5, 15), (5, 5, 1)])
 def test_the_same_examples_are_found_in_a_small_task_too(sizes, monkeypatch):
-    honest = tasks_module._random_subsets
+    honest = tasks_module.random_subsets
 
     def subsets(shape, *rest):
         return (once_a_task if len(shape) == 2 else honest)(shape, *rest)
 
-    monkeypatch.setattr(tasks_module, "_random_subsets", subsets)
+    monkeypatch.setattr(tasks_module, "random_subsets", subsets)
     assert set(few_of_each(*sizes, strict=False).faults) == {"same examples"}
 
 
 def test_one_class_has_no_other_to_agree_with(monkeypatch):
     monkeypatch.setattr(
         tasks_module,
-        "_random_subsets",
+        "random_subsets",
         lambda shape, p, size, g: torch.arange(size).expand(*shape, -1),
     )
     assert "same examples" not in few_of_each(1, 1, 1, strict=False).faults

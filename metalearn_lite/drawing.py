@@ -1,0 +1,91 @@
+"""Draw without replacement: classes, examples, and classes that belong together."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from metalearn_lite.arguments import check_kind
+
+
+def random_subsets(
+    shape: tuple[int, ...], population: int, size: int, generator: torch.Generator
+) -> Tensor:
+    """Draw ``size`` different numbers below ``population``, in random order, ``shape`` times."""
+    keys = torch.rand((*shape, population), generator=generator, device=generator.device)
+    return keys.argsort(dim=-1)[..., :size]
+
+
+def pool_of(images: object, ways: int | None, shots: int, queries: int) -> Tensor:
+    """Return the images to draw from, ``(classes, examples, ...)``.
+
+    Raises:
+        ValueError: if they are no images, or too few; any number of classes will do for None.
+    """
+    pool = images if isinstance(images, Tensor) else getattr(images, "images", None)
+    check_kind(Tensor, images=pool)
+    assert isinstance(pool, Tensor)
+    if pool.ndim < 3:
+        raise ValueError(
+            f"images have shape {tuple(pool.shape)}: expected (classes, examples, ...)"
+        )
+    classes, examples = pool.shape[:2]
+    if ways is not None and classes < ways:
+        raise ValueError(
+            f"{ways} ways need {ways} classes, but the data holds {classes}: "
+            "ask for fewer ways or give more classes"
+        )
+    if examples < shots + queries:
+        raise ValueError(
+            f"{shots} shots and {queries} queries need {shots + queries} images of each "
+            f"class, but the data holds {examples}: ask for fewer or give more images"
+        )
+    return pool
+
+
+def groups_of(images: object) -> Sequence[str]:
+    """Return the group of each class; raise a ``ValueError`` if nothing says it."""
+    groups = getattr(images, "groups", None)
+    if groups is None:
+        raise ValueError(
+            f"images are a {type(images).__name__}, which says nothing of groups: expected "
+            "ClassImages, for tasks within a group"
+        )
+    return groups  # type: ignore[no-any-return]
+
+
+class Groups:
+    """Which classes belong together, to draw the classes of a task from one group.
+
+    Args:
+        groups: the group of each class, such as its alphabet.
+
+    Raises:
+        ValueError: if a group has one class only, with which there is nothing to tell apart.
+    """
+
+    def __init__(self, groups: Sequence[str]) -> None:
+        members: dict[str, list[int]] = {}
+        for number, group in enumerate(groups):
+            members.setdefault(group, []).append(number)
+        alone = sorted(group for group, own in members.items() if len(own) < 2)
+        if alone:
+            raise ValueError(
+                f"groups {alone} have one class each: expected two or more, for tasks within a "
+                "group; leave them out with select() or split_groups()"
+            )
+        self.members = [torch.tensor(members[group]) for group in sorted(members)]
+
+    def draw(self, tasks: int, ways: int, generator: torch.Generator) -> Tensor:
+        """Draw a group for each task, all alike often, and classes of it in random order.
+
+        Returns:
+            Numbers of classes, ``(tasks, ways)``; fewer ways if a group that was drawn has fewer.
+        """
+        device = generator.device
+        drawn = torch.randint(len(self.members), (tasks,), generator=generator, device=device)
+        own = [self.members[group].to(device) for group in drawn.tolist()]
+        ways = min(ways, *map(len, own))
+        return torch.stack(
+            [classes[random_subsets((), len(classes), ways, generator)] for classes in own]
+        )
