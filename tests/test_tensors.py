@@ -286,6 +286,7 @@ def test_inputs_of_whole_numbers_stay_so_and_what_is_right_is_handed_on():
         (torch.zeros(4, 1), torch.ones(3, 5), None, (3, 1)),
         (torch.zeros(2, 4, 1), torch.ones(2, 3, 5), None, (2, 3, 1)),
         (torch.zeros(4, 7, dtype=torch.int64), torch.ones(3, 5), False, (3, 7)),
+        (torch.zeros(2, 4, 7, dtype=torch.int64), torch.ones(2, 3, 5), True, (2, 3, 7)),
     ],
 )
 def test_unknown_labels_have_the_shape_of_known_ones(support_y, query_x, is_batch, shape):

@@ -1,5 +1,6 @@
 """A process of one's own: what goes wrong there stays there."""
 
+import mmap
 import os
 import signal
 import sys
@@ -8,6 +9,7 @@ import time
 import pytest
 import torch
 
+from metalearn_lite.classroom import sandbox
 from metalearn_lite.classroom.sandbox import run_apart
 
 pytestmark = pytest.mark.skipif(
@@ -17,6 +19,27 @@ pytestmark = pytest.mark.skipif(
 
 def test_the_text_comes_back_however_long():
     assert run_apart(lambda: "ä" * 300_000, seconds=20) == "ä" * 300_000
+
+
+@pytest.mark.parametrize(("seconds", "by_the_clock"), [(1, 10), (20, 60)])
+def test_the_clock_leaves_three_times_as_long_and_ten_seconds_at_least(
+    seconds, by_the_clock, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(sandbox, "_listen", lambda _, limit: asked.append(limit) or "text")
+    assert run_apart(lambda: "", seconds=seconds) == "text" and asked == [by_the_clock]
+
+
+@pytest.mark.parametrize(("gibibytes", "answer"), [(3, "taken"), (5, "refused")])
+def test_it_may_take_four_gibibytes_besides(gibibytes, answer):
+    def takes():
+        try:
+            mmap.mmap(-1, gibibytes * 2**30)  # promised by the system, and not used
+        except OSError:
+            return "refused"
+        return "taken"
+
+    assert run_apart(takes, seconds=20) == answer
 
 
 def test_what_it_changes_is_changed_in_the_copy_alone(capsys):
