@@ -8,7 +8,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from metalearn_lite.evaluation import evaluate
-from metalearn_lite.maml import proto_maml_loss, proto_maml_predict, start_at_prototypes
+from metalearn_lite.maml import (
+    proto_maml_learn,
+    proto_maml_loss,
+    proto_maml_predict,
+    start_at_prototypes,
+)
 from metalearn_lite.models import Network, conv4
 from metalearn_lite.models.functional import call
 from metalearn_lite.prototypes import (
@@ -177,6 +182,8 @@ def test_what_cannot_be_adapted_raises():
     less = Episode(task.support_x[rows], task.support_y[rows], task.query_x, task.query_y)
     with pytest.raises(ValueError, match=r"class \[3\] has no example"):
         proto_maml_loss(network(), less, **options)
+    with pytest.raises(ValueError, match=r"class \[3\] has no example in the support set"):
+        proto_maml_learn(network(), less, **options)
     headless = Network(network().features, nn.Linear(8, 3, bias=False).double())
     with pytest.raises(ValueError, match="no bias"):
         proto_maml_loss(headless, task, **options)
