@@ -11,9 +11,12 @@ import matplotlib
 import torch
 import torch.nn.functional as F
 
+from metalearn_lite.arguments import check_counts
 from metalearn_lite.datasets import lookalikes, omniglot_archive, rendering, thinning
 from metalearn_lite.datasets.cache import cached, code_of
 from metalearn_lite.datasets.class_images import ClassImages
+
+DRAWN = 105  # pixels of a side of Omniglot's drawings
 
 
 def glyphs(*, seed: int = 0, examples: int = 20, deduplicate: bool = True) -> ClassImages:
@@ -56,6 +59,7 @@ def omniglot(
     evaluation: bool = False,
     rotations: bool = False,
     complete: bool = True,
+    size: int = 28,
 ) -> ClassImages:
     """Read Omniglot, characters of 50 alphabets drawn by 20 people each.
 
@@ -71,28 +75,32 @@ def omniglot(
             proposed by Santoro et al. (2016) and done by Finn et al. (2017).
         complete: require all characters of the set, so that a half-copied folder does not
             pass unseen.
+        size: pixels of a side, at most ``DRAWN``.
 
     Returns:
-        Characters by alphabet, averaged down from 105 x 105 to 28 x 28 pixels. The
+        Characters by alphabet, averaged down from 105 x 105 to ``size`` x ``size`` pixels. The
         background set's split has 25 alphabets to train on and, every sixth of the sorted
         names, 5 for validation.
 
     Raises:
         FileNotFoundError: if nothing is there and ``download`` is off.
-        ValueError: if the archive is damaged, foreign or incomplete.
+        ValueError: if the archive is damaged, foreign or incomplete, or for such a ``size``.
 
     Reference:
         Lake, Salakhutdinov and Tenenbaum (2015), "Human-level concept learning through
         probabilistic program induction".
     """
+    check_counts(size=size)
+    if size > DRAWN:
+        raise ValueError(f"size is {size}: expected {DRAWN} or less, the pixels of a drawing")
     part: omniglot_archive.Part = "images_evaluation" if evaluation else "images_background"
     source = omniglot_archive.find(Path(root).expanduser(), part, download=download)
     drawings = omniglot_archive.list_drawings(source, part, complete=complete)
 
     def make() -> dict[str, Any]:
-        return {"images": omniglot_archive.read_drawings(source, drawings.files)}
+        return {"images": omniglot_archive.read_drawings(source, drawings.files, size=size)}
 
-    version = (code_of(omniglot_archive), drawings)
+    version = (code_of(omniglot_archive), drawings, *((size,) if size != 28 else ()))
     flat = cached(f"omniglot-{part}", version, make)["images"]
     images = flat.unflatten(0, (len(drawings.characters), -1))
     names = tuple(alphabet for alphabet, _ in drawings.characters)

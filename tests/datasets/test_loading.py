@@ -122,6 +122,17 @@ def test_rotations_are_an_option(tree):
     assert len(omniglot(tree, rotations=True, complete=False)) == 56
 
 
+def test_drawings_come_in_every_size_up_to_their_own(tree):
+    small, half, whole = (omniglot(tree, complete=False, size=n).images for n in (28, 35, 105))
+    assert whole.shape == (14, 3, 1, 105, 105) and set(whole.unique().tolist()) == {0, 1}
+    means = torch.nn.functional.avg_pool2d(whole.flatten(0, 1), 3).view_as(half)
+    torch.testing.assert_close(half, means, atol=0.5 / 255, rtol=0)  # kept in whole steps of 255
+    assert torch.equal(small, omniglot(tree, complete=False).images)
+    for size, message in ((106, "size is 106: expected 105 or less"), (0, "size is 0")):
+        with pytest.raises(ValueError, match=message):
+            omniglot(tree, complete=False, size=size)
+
+
 def test_omniglot_is_resized_once(archive, monkeypatch):
     first = omniglot(archive.parent, complete=False)
     monkeypatch.setattr(omniglot_archive, "read_drawings", None)

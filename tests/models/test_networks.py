@@ -138,6 +138,7 @@ def test_initial_weights_have_the_scale_of_their_fan_in():
     ("build", "message"),
     [
         (lambda: conv4(0), "ways is 0: expected a whole number, 1 or more"),
+        (lambda: conv4(5, channels=0), "channels is 0: expected a whole number, 1 or more"),
         (lambda: conv4(5, norm="layer"), "norm is 'layer': expected 'batch', 'group' or 'none'"),
         (lambda: conv4(5, width=12, norm="group"), "width is 12"),
         (lambda: mlp(hidden=()), "layers is 0: expected a whole number"),

@@ -219,6 +219,14 @@ def test_early_stopping_returns_the_best_that_was_seen(data):
     assert best > last + 0.5  # learning the opposite, the first look is the best
 
 
+def test_no_steps_need_no_look_at_the_validation(data):
+    x, targets = data
+    held_out = x[:16], {name: t[:16] for name, t in targets.items()}
+    assert_same(train(network(), data, steps=0, validation=held_out), network())
+    with pytest.raises(ValueError, match="every is 20 and steps 1: expected at most as many"):
+        train(network(), data, steps=1, validation=held_out)
+
+
 def test_targets_of_tasks_without_a_head_are_left_out(data):
     assert_same(train(network("sort"), data), train(network("sort"), (data[0], {**data[1]})))
 

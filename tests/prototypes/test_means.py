@@ -81,6 +81,13 @@ def test_euclidean_logits_are_minus_squared_distances():
     torch.testing.assert_close(shifted, prototype_logits(z, c))
 
 
+def test_many_distances_are_those_of_few(monkeypatch):
+    z, c = torch.randn(2, 6, 3, generator=seeded(0), dtype=torch.float64) + 7
+    few = prototype_logits(z, c)
+    monkeypatch.setattr("metalearn_lite.prototypes.means.MOST_DIFFERENCES", 0)
+    torch.testing.assert_close(prototype_logits(z, c), few)
+
+
 def test_the_square_at_distance_zero_has_a_gradient():
     z = random(1, 5).requires_grad_()
     prototype_logits(z, z.detach().clone()).sum().backward()
@@ -153,6 +160,18 @@ def test_predictions_are_those_of_the_loss_and_take_any_number_of_ways(tasks):
     assert logits.shape == (3, 12, 4) and not logits.requires_grad
     loss = nn.functional.cross_entropy(logits.flatten(0, 1), episode.query_y.flatten())
     torch.testing.assert_close(loss, prototype_loss(model, episode).detach())
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_a_prediction_takes_distance_and_scale(tasks, distance):
+    model, episode = network(), tasks.sample(seeded(2))
+    plain, scaled = (
+        prototype_predict(model, episode, distance=distance, scale=scale) for scale in (1.0, 3.0)
+    )
+    torch.testing.assert_close(scaled, 3 * plain)
+    support, queries = (model.features(x).detach() for x in (episode.support_x, episode.query_x))
+    means = prototypes(support, episode.support_y)
+    torch.testing.assert_close(plain, prototype_logits(queries, means, distance=distance))
 
 
 def test_only_the_whole_query_set_lets_one_query_change_the_answer_to_another(tasks):

@@ -1,0 +1,282 @@
+"""The Omniglot challenge: twenty characters of one alphabet, one drawing of each, twenty new ones.
+
+    python results/omniglot_challenge.py [--entry handwriting glyphs] [--draws 0 1 2] [--leave-out]
+        [--threads 2] [--to FILE]
+
+Lake, Salakhutdinov and Tenenbaum (2015, 2019). Two entries, each one network that answers one
+query at a time by the nearest drawing in the space of its features: trained on the handwriting of
+Omniglot's background set, or on the course's glyphs alone. Needs that set in the folder named by
+METALEARN_OMNIGLOT. Everything was chosen on the four alphabets CHOSEN_ON, with the other 21 in
+training; then the entries are trained on all 25 and scored once on the five held out.
+
+A run that was stopped goes on from its last checkpoint, in _build/results. An entry takes about 50
+minutes on one core and leaves its weights in results/omniglot_challenge/. With --leave-out each
+ingredient is left out in turn, at a quarter of the length, once a draw, on CHOSEN_ON.
+"""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metalearn_lite.checkpoint import load_checkpoint, save_checkpoint
+from metalearn_lite.datasets import ClassImages, glyphs, omniglot
+from metalearn_lite.evaluation import Scores, evaluate
+from metalearn_lite.judging import nearest_pixel
+from metalearn_lite.judging.ledger import fill_ledger, how_made, recipe_parser
+from metalearn_lite.models.initialisation import initialise
+from metalearn_lite.randomness import seeded
+from metalearn_lite.tasks import Episode, ImageTasks
+from metalearn_lite.training import meta_train
+
+HERE = Path(__file__).resolve().parent
+WEIGHTS = HERE / "omniglot_challenge"
+RUNNING = HERE.parent / "_build" / "results" / "omniglot_challenge"
+# named before the first run
+CHOSEN_ON = ("Arcadian", "Cyrillic", "Japanese_(katakana)", "Syriac_(Estrangelo)")
+WAYS, EPISODES = 20, 1000
+TURNS, SCALES = (-0.15, 0.0, 0.15), (0.92, 1.0, 1.08)  # of the views, in radians and as factors
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an entry is trained; each of the first seven is an ingredient that can be left out.
+
+    Attributes:
+        within_groups: the characters of a task are of one alphabet, as they will be.
+        quarter_turns: an alphabet that is turned is another alphabet.
+        warps: each drawing is turned, scaled, sheared, shifted.
+        bends: each drawing is bent besides, by a smooth random field.
+        views: the features of a drawing are the mean over nine views of it.
+        size: pixels of a side that the network sees.
+        ways: characters in a task.
+        queries: drawings of each, besides the one to compare with.
+        widths: filters of each block.
+        iterations: tasks that are trained on.
+        step_size: of Adam; it falls to 0 along a cosine.
+    """
+
+    within_groups: bool = True
+    quarter_turns: bool = True
+    warps: bool = True
+    bends: bool = True
+    views: bool = True
+    size: int = 56
+    ways: int = WAYS
+    queries: int = 3
+    widths: tuple[int, ...] = (32, 64, 96, 128)
+    iterations: int = 40_000
+    step_size: float = 0.002
+
+
+ENTRIES = {"handwriting": Recipe(), "glyphs": Recipe()}
+LEFT_OUT: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "characters of one alphabet": {"within_groups": False},
+    "quarter turns": {"quarter_turns": False},
+    "turns, scales and shifts": {"warps": False},
+    "bends": {"bends": False},
+    "nine views": {"views": False},
+    "56 pixels": {"size": 28},
+    "twenty ways": {"ways": 5},
+}
+
+
+class Reader(nn.Module):
+    """A network that maps a drawing to a vector near those of other drawings of the character.
+
+    Four blocks of a convolution, batch norm with running statistics, ReLU and pooling, as in
+    Snell et al. (2017), wider from block to block. At 56 pixels the first convolution is 5 x 5 with
+    stride 2.
+
+    Args:
+        recipe: its size, widths and views are used.
+        generator: draws the weights.
+    """
+
+    def __init__(self, recipe: Recipe, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = 1
+        for width in recipe.widths:
+            large = before == 1 and recipe.size >= 56
+            conv = nn.Conv2d(before, width, 5 if large else 3, 2 if large else 1, 2 if large else 1)
+            layers += [conv, nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2)]
+            before = width
+        self.features = initialise(nn.Sequential(*layers, nn.Flatten()), generator)
+        self.size, self.views = recipe.size, recipe.views
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map drawings ``(n, 1, h, w)`` of any square size, ink 1, to vectors ``(n, d)``."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        if x.shape[-1] != self.size:
+            mode = "area" if x.shape[-1] > self.size else "bicubic"
+            x = F.interpolate(x, size=(self.size, self.size), mode=mode).clamp(0, 1)
+        if self.training or not self.views:
+            return self.features(x)  # type: ignore[no-any-return]
+        return torch.stack([self.features(view) for view in views(x)]).mean(dim=0)
+
+
+def views(x: Tensor) -> list[Tensor]:
+    """Return the drawings turned and scaled a little, in nine ways."""
+    n, found = len(x), []
+    for turn in TURNS:
+        for scale in SCALES:
+            c, s = math.cos(turn) / scale, math.sin(turn) / scale
+            theta = x.new_tensor([[c, -s, 0], [s, c, 0]]).expand(n, 2, 3)
+            grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+            found.append(F.grid_sample(x, grid, align_corners=False))
+    return found
+
+
+def warped(x: Tensor, recipe: Recipe) -> Tensor:
+    """Draw a warp for each drawing, from PyTorch's own generator, which checkpoints keep."""
+    n, size = len(x), x.shape[-1]
+
+    def between(most: float) -> Tensor:
+        return (2 * torch.rand(n) - 1) * (most if recipe.warps else 0.0)
+
+    turn, shear, across, down = between(0.25), between(0.15), between(0.1), between(0.1)
+    wide, high = 1 + between(0.15), 1 + between(0.15)
+    c, s = turn.cos(), turn.sin()
+    first = torch.stack([c * wide, (shear * c - s) * high, across], dim=1)
+    second = torch.stack([s * wide, (shear * s + c) * high, down], dim=1)
+    theta = torch.stack([first, second], dim=1)
+    grid = F.affine_grid(theta, [n, 1, size, size], align_corners=False)
+    if recipe.bends:
+        knots = 0.06 * torch.randn(n, 2, 4, 4)
+        field = F.interpolate(knots, size=(size, size), mode="bicubic", align_corners=True)
+        grid = grid + field.permute(0, 2, 3, 1)
+    return F.grid_sample(x, grid, align_corners=False)
+
+
+def objective(recipe: Recipe) -> Any:
+    """Return the loss of prototypes on drawings that are turned and warped alike in a task."""
+
+    def loss(model: Reader, episode: Episode) -> Tensor:
+        n = len(episode.support_x)
+        x = torch.cat([episode.support_x, episode.query_x])
+        if recipe.quarter_turns:
+            x = x.rot90(int(torch.randint(4, ())), (-2, -1))
+        if recipe.warps or recipe.bends:
+            x = warped(x, recipe)
+        z = model(x)
+        return F.cross_entropy(-torch.cdist(z[n:], z[:n]).square(), episode.query_y)
+
+    return loss
+
+
+def train(name: str, recipe: Recipe, data: ClassImages, seed: int) -> Reader:
+    """Train a network, or go on with it."""
+    model = Reader(recipe, seeded(seed))
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    torch.manual_seed(seed)
+    meta_train(
+        model,
+        objective(recipe),
+        ImageTasks(data, recipe.ways, 1, recipe.queries, within_groups=recipe.within_groups),
+        iterations=recipe.iterations,
+        batch=None,
+        generator=seeded(1000 + seed),
+        optimizer=torch.optim.Adam(model.parameters(), lr=recipe.step_size),
+        schedule=lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+        checkpoint=RUNNING / f"{name}.zip",
+        progress=False,
+    )
+    model.eval()
+    return model
+
+
+@torch.no_grad()
+def described(model: Reader, data: ClassImages) -> ClassImages:
+    """Return the features of each drawing in its place, ``(classes, examples, 1, 1, d)``."""
+    x, _ = data.flatten()
+    z = torch.cat([model(part) for part in torch.split(x, 500)])
+    return replace(data, images=z.view(*data.images.shape[:2], 1, 1, -1))
+
+
+def score(model: Reader, data: ClassImages, *, ways: int = WAYS, within: bool = True) -> Scores:
+    """Score one-shot tasks of one alphabet each, every query answered by itself."""
+    tasks = ImageTasks(described(model, data), ways, 1, 1, within_groups=within)
+    return evaluate(None, nearest_pixel, tasks, episodes=EPISODES, generator=seeded(2))
+
+
+def load(name: str) -> nn.Module:
+    """Return an entry, ``"handwriting"`` or ``"glyphs"``.
+
+    Returns:
+        A network from drawings ``(n, 1, h, w)``, square, ink 1 on ground 0, to vectors ``(n, d)``;
+        the answer is the nearest by squared Euclidean distance.
+    """
+    model = Reader(ENTRIES[name])
+    model.load_state_dict(load_checkpoint(WEIGHTS / f"{name}.zip"))
+    return model.eval()
+
+
+def handwriting(size: int) -> tuple[ClassImages, ClassImages]:
+    """Return the 25 alphabets to train on, and the five held out."""
+    root = os.environ.get("METALEARN_OMNIGLOT")
+    if not root:
+        raise SystemExit("METALEARN_OMNIGLOT names no folder with images_background.zip")
+    training, held_out = omniglot(root, size=size).split_groups()
+    return training, held_out
+
+
+def enter(name: str, _: int, __: Mapping[str, Any]) -> dict[str, Any]:
+    """Train an entry, store its weights, and score it once on the five alphabets held out."""
+    recipe = ENTRIES[name]
+    own, held_out = handwriting(recipe.size)
+    model = train(name, recipe, own if name == "handwriting" else glyphs(), seed=0)
+    save_checkpoint(WEIGHTS / f"{name}.zip", model.state_dict(), metadata={"entry": name})
+    found = {
+        "20 ways, one alphabet": score(model, held_out),
+        "5 ways, mixed alphabets": score(model, held_out, ways=5, within=False),
+    }
+    return {
+        key: {"wrong": 100 * (1 - s.mean), "half_width": 100 * s.half_width}
+        for key, s in found.items()
+    }
+
+
+def leave_out(draw: int, __: Mapping[str, Any]) -> dict[str, float]:
+    """Return what is wrong on CHOSEN_ON, in per cent, without each ingredient in turn."""
+    found = {}
+    for what, change in LEFT_OUT.items():
+        recipe = replace(Recipe(), **change)
+        recipe = replace(recipe, iterations=recipe.iterations // 4)
+        training, _ = handwriting(recipe.size)
+        rest = [g for g in training.group_names if g not in CHOSEN_ON]
+        own, chosen_on = training.split_groups(rest, CHOSEN_ON)
+        name = f"without {what}, draw {draw}"
+        found[what] = 100 * (1 - score(train(name, recipe, own, draw), chosen_on).mean)
+        print(f"{name}: {found[what]:.1f} % wrong", flush=True)
+    return found
+
+
+def main() -> None:
+    parser = recipe_parser(__file__, __doc__, range(3))
+    parser.add_argument("--entry", nargs="*", default=list(ENTRIES))
+    parser.add_argument("--leave-out", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+
+    def begin() -> Mapping[str, Any]:
+        made = how_made("python results/omniglot_challenge.py")
+        return {**made, "settings": {name: asdict(recipe) for name, recipe in ENTRIES.items()}}
+
+    WEIGHTS.mkdir(exist_ok=True)
+    for name in options.entry:
+        fill_ledger(WEIGHTS / f"{name}.json", [0], begin, partial(enter, name))
+    if options.leave_out:
+        fill_ledger(options.to, options.draws, begin, leave_out)
+
+
+if __name__ == "__main__":
+    main()
