@@ -26,8 +26,10 @@ def omniglot_root():
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
-    """Keep the tests' cache apart from the user's, so that each run makes its data anew."""
+    """Keep the tests' cache apart from the user's, so that each run makes its data anew, once."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     patch = pytest.MonkeyPatch()
-    patch.setenv("METALEARN_CACHE", str(tmp_path_factory.mktemp("cache")))
+    patch.setenv("METALEARN_CACHE", str(shared / "cache"))
     yield
     patch.undo()

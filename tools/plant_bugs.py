@@ -65,14 +65,14 @@ class Bug:
         line: number of the line.
         text: the line as it is.
         change: what is put there, in words.
-        source: the module with the bug.
+        place: which of the places of the module, and which change of that place.
     """
 
     module: str
     line: int
     text: str
     change: str
-    source: str
+    place: tuple[int, int]
 
     @property
     def room(self) -> str:
@@ -108,25 +108,30 @@ def changes_of(node: ast.AST) -> Iterator[tuple[str, ast.AST | None]]:
 
 def bugs_of(module: str, source: str) -> list[Bug]:
     """Return all bugs that can be planted in a module; annotations and docstrings have none."""
-    lines, found = source.splitlines(), []
-    count = sum(1 for _ in _places(ast.parse(source)))
-    for index in range(count):
-        tree = ast.parse(source)
-        parent, field, at, node = list(_places(tree))[index]
-        for change, new in changes_of(node):
-            siblings = getattr(parent, field)
-            if at is None:
-                setattr(parent, field, new)
-            elif new is None and len(siblings) == 1:
-                siblings[at] = ast.Pass()
-            elif new is None:
-                del siblings[at]
-            else:
-                siblings[at] = new
-            text = lines[node.lineno - 1].strip()  # type: ignore[attr-defined]
-            buggy = ast.unparse(ast.fix_missing_locations(tree))
-            found.append(Bug(module, node.lineno, text, change, buggy))  # type: ignore[attr-defined]
-    return found
+    lines = source.splitlines()
+    return [
+        Bug(module, node.lineno, lines[node.lineno - 1].strip(), change, (index, number))  # type: ignore[attr-defined]
+        for index, (_, _, _, node) in enumerate(_places(ast.parse(source)))
+        for number, (change, _) in enumerate(changes_of(node))
+    ]
+
+
+def planted(bug: Bug, source: str) -> str:
+    """Return the source of a module with a bug in it."""
+    index, number = bug.place
+    tree = ast.parse(source)
+    parent, field, at, node = list(_places(tree))[index]
+    _, new = list(changes_of(node))[number]
+    siblings = getattr(parent, field)
+    if at is None:
+        setattr(parent, field, new)
+    elif new is None and len(siblings) == 1:
+        siblings[at] = ast.Pass()
+    elif new is None:
+        del siblings[at]
+    else:
+        siblings[at] = new
+    return ast.unparse(ast.fix_missing_locations(tree))
 
 
 def _places(tree: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST]]:
@@ -156,14 +161,21 @@ def mirror(module: str) -> Path:
 
 
 def is_noticed(bug: Bug) -> bool:
-    """Run the mirror file of a module on a copy of the package that has the bug."""
+    """Plant a bug, and say whether a test of its module notices."""
+    source = PACKAGE.joinpath(bug.module).read_text(encoding="utf-8")
+    return fails_with(bug.module, planted(bug, source))
+
+
+def fails_with(module: str, source: str) -> bool:
+    """Run the mirror file of a module on a copy of the package that has another source for it."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "metalearn_lite")
         shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        copy.joinpath(bug.module).write_text(bug.source, encoding="utf-8")
-        command = [sys.executable, "-P", "-m", "pytest", "-q", "-x", str(mirror(bug.module))]
+        copy.joinpath(module).write_text(source, encoding="utf-8")
+        command = [sys.executable, "-P", "-m", "pytest", "-q", "-x", str(mirror(module))]
         path = os.pathsep.join([folder, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
         settings = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        settings["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # none is needed, and all take their time
         try:
             ran = subprocess.run(
                 command, cwd=ROOT, env=os.environ | settings, capture_output=True, timeout=LIMIT

@@ -176,6 +176,8 @@ def test_a_batch_of_tasks_is_the_mean_over_its_tasks(norm, tasks):
     model, episode = network(norm), tasks.sample(seeded(2), batch=3)
     options = {"penalty": 0.3, "scale": 5.0}
     together = ridge_loss(model, episode, **options)
+    usual = ridge_loss(model, episode, penalty=1.0, scale=1.0)  # unless it is told otherwise
+    torch.testing.assert_close(ridge_loss(model, episode), usual)
     alone = torch.stack([ridge_loss(model, t, **options) for t in episode.unbind()]).mean()
     torch.testing.assert_close(together, alone)
     torch.testing.assert_close(gradients(model, together), gradients(model, alone))

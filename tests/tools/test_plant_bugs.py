@@ -3,7 +3,7 @@
 import ast
 
 import plant_bugs
-from plant_bugs import Bug, bugs_of, draw, equivalent, mirror
+from plant_bugs import Bug, bugs_of, draw, equivalent, mirror, planted
 
 SOURCE = '''"""Doc."""
 
@@ -21,9 +21,10 @@ def first(x: int = 1, *, most: float = 2.5) -> bool:
 def test_each_bug_is_one_change_of_code_that_runs():
     bugs = bugs_of("room/module.py", SOURCE)
     whole = ast.unparse(ast.parse(SOURCE))
-    assert len({bug.source for bug in bugs}) == len(bugs) and whole not in {b.source for b in bugs}
-    for bug in bugs:
-        ast.parse(bug.source)
+    sources = [planted(bug, SOURCE) for bug in bugs]
+    assert len(set(sources)) == len(bugs) and whole not in sources
+    for bug, source in zip(bugs, sources, strict=True):
+        ast.parse(source)
         assert SOURCE.splitlines()[bug.line - 1].strip() == bug.text
 
 
@@ -50,13 +51,24 @@ def test_a_seed_decides_what_is_drawn_and_names_choose_where():
 
 
 def test_a_bug_that_is_known_to_change_nothing_is_told_by_its_place_and_change():
-    bug = Bug("a.py", 3, "x = 1", "2", "x = 2")
+    bug = Bug("a.py", 3, "x = 1", "2", (0, 0))
     known = {"module": "a.py", "line": "x = 1", "change": "2", "why": "x is not used"}
     assert equivalent([known], bug) and not equivalent([known | {"change": "3"}], bug)
 
 
-def test_a_bug_in_a_module_is_noticed_and_the_module_as_it_is_is_not():
+def test_a_bug_in_a_module_is_noticed_and_the_module_as_it_is_is_not(tmp_path, monkeypatch):
+    """The test that notices reads the module: to run it, PyTorch would have to be imported."""
+    (tmp_path / "test_it.py").write_text(
+        "from pathlib import Path\n"
+        "import metalearn_lite\n"
+        "def test_it():\n"
+        "    source = Path(metalearn_lite.__file__).with_name('randomness.py').read_text()\n"
+        "    assert 'manual_seed(seed)' in source\n"
+    )
+    monkeypatch.setattr(plant_bugs, "mirror", lambda module: tmp_path / "test_it.py")
     module = "randomness.py"
     source = (plant_bugs.PACKAGE / module).read_text()
-    assert not plant_bugs.is_noticed(Bug(module, 1, "", "nothing", source))
-    assert plant_bugs.is_noticed(Bug(module, 1, "", "all", "def seeded(seed):\n    return None\n"))
+    assert not plant_bugs.fails_with(module, source)
+    assert plant_bugs.fails_with(module, "def seeded(seed):\n    return None\n")
+    bugs = bugs_of(module, source)
+    assert bugs and not any(plant_bugs.is_noticed(bug) for bug in bugs[:1])

@@ -1,5 +1,6 @@
 import copy
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -134,6 +135,16 @@ def test_an_objective_without_a_scalar_gradient_is_an_error(objective, message):
         train(new_model(), objective)
 
 
+def test_a_validation_gives_scores():
+    with pytest.raises(ValueError, match="validation is a float: expected"):
+        train(new_model(), validate=lambda model: 0.5, validate_every=1)
+
+
+def test_inference_mode_is_named_before_anything_is_drawn():
+    with torch.inference_mode(), pytest.raises(ValueError, match=r"gradients .* torch.no_grad"):
+        train(new_model(), None)
+
+
 @pytest.mark.parametrize("option", ["iterations", "batch", "validate_every", "checkpoint_every"])
 def test_counts_below_one_are_errors(option):
     with pytest.raises(ValueError, match=f"{option} is 0"):
@@ -145,6 +156,24 @@ def test_the_progress_bar_is_shown_unless_switched_off(capsys):
     assert "0/20" in capsys.readouterr().err
     train(new_model(), progress=False)
     assert capsys.readouterr().err == ""
+
+
+def test_beside_the_bar_stands_the_loss(monkeypatch):
+    shown = []
+
+    class Bar(nullcontext):
+        def __init__(self, **options):
+            super().__init__(self)
+
+        def update(self):
+            shown.append(None)
+
+        def set_postfix(self, *, loss, refresh):
+            shown[-1] = loss
+
+    monkeypatch.setattr("metalearn_lite.training.loop.tqdm", Bar)
+    history = train(new_model(), iterations=3)
+    assert shown == [f"{loss:.3f}" for loss in history.loss]
 
 
 def test_the_gradient_can_be_changed_before_the_step():

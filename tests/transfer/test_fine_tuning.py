@@ -343,6 +343,14 @@ def test_other_bad_arguments_are_errors(model, problem, generator):
             learn(mlp(), batch)
 
 
+def test_unless_it_is_told_otherwise_a_task_is_probed_like_any_data(model, problem):
+    x, y = problem
+    probed = probe_learn(model, Episode(x, y, x, y))
+    assert torch.equal(probed.head.weight, linear_probe(model, x, y).head.weight)
+    weak = probe_learn(model, Episode(x, y, x, y), l2=1.0)
+    assert torch.equal(weak.head.weight, linear_probe(model, x, y, l2=1.0).head.weight)
+
+
 LEARNS = [
     probe_learn,
     partial(fine_tune_learn, steps=1, lr=0.1),

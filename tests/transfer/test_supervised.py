@@ -71,6 +71,19 @@ def test_data_that_do_not_fit_are_errors(model, problem, change, message):
         pretrain(model, *change(*problem), steps=1, generator=torch.Generator())
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr": 0.0}, "lr is 0.0: expected a finite number above 0"),
+        ({"steps": -1}, "steps is -1"),
+        ({"minibatch": 0}, "minibatch is 0"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_errors(model, problem, options, message):
+    with pytest.raises(ValueError, match=message):
+        pretrain(model, *problem, **{"steps": 1, "generator": torch.Generator()} | options)
+
+
 def test_the_step_size_falls_to_zero_in_a_straight_line(model, problem, monkeypatch):
     from metalearn_lite.transfer import supervised
 
