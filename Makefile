@@ -100,6 +100,7 @@ results: $(INSTALLED)
 	$(RUN) results/prototypes_glyphs.py
 	$(RUN) results/fair_comparison.py
 	$(RUN) results/omniglot_maml.py
+	$(RUN) results/omniglot_challenge.py
 
 # Needs a network: are the addresses that the course names still there?
 links: $(INSTALLED)

@@ -23,9 +23,12 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "metalearn_lite"
@@ -182,7 +185,17 @@ def fails_with(module: str, source: str) -> bool:
             )
         except subprocess.TimeoutExpired:
             return True
+        finally:
+            end_all(folder)
     return ran.returncode != 0
+
+
+def end_all(folder: str) -> None:
+    """End what a bug has left running: all processes that were told of this copy."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if folder in process.environ().get("PYTHONPATH", ""):
+                process.kill()
 
 
 def draw(names: list[str], count: int | None, seed: int) -> list[Bug]:

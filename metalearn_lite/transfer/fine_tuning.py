@@ -194,8 +194,6 @@ def lp_ft_learn(model: Network, task: Episode, *, steps: int, lr: float) -> Netw
         steps: as in ``fine_tune``.
         lr: as in ``fine_tune``.
     """
-    check_single(task)
-    check_classes(task.support_y, task.query_y)
     probed = probe_learn(model, task)
     return fine_tune(probed, task.support_x, task.support_y, steps=steps, lr=lr)
 

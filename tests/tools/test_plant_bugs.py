@@ -1,6 +1,8 @@
 """Bugs that are planted: one change each, in code that runs, drawn by a seed."""
 
 import ast
+import subprocess
+import sys
 
 import plant_bugs
 from plant_bugs import Bug, bugs_of, draw, equivalent, mirror, planted
@@ -72,3 +74,17 @@ def test_a_bug_in_a_module_is_noticed_and_the_module_as_it_is_is_not(tmp_path, m
     assert plant_bugs.fails_with(module, "def seeded(seed):\n    return None\n")
     bugs = bugs_of(module, source)
     assert bugs and not any(plant_bugs.is_noticed(bug) for bug in bugs[:1])
+
+
+def test_what_a_bug_leaves_running_is_ended(tmp_path):
+    environment = {"PYTHONPATH": f"{tmp_path}:elsewhere"}
+    code = "import time; print('up', flush=True); time.sleep(60)"
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", code],
+        env=environment,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as left:
+        assert left.stdout.readline() == b"up\n"
+        plant_bugs.end_all(str(tmp_path))
+        assert left.wait(timeout=20) != 0
