@@ -20,6 +20,11 @@ def test_a_figure_becomes_a_png_of_its_size_and_is_closed():
     assert not plt.fignum_exists(fig.number)
 
 
+def test_it_is_a_png_whatever_the_style_of_figures_says():
+    with plt.rc_context({"savefig.format": "svg"}):
+        assert png_of(plt.figure(figsize=(1, 1))).startswith(b"\x89PNG")
+
+
 def test_the_same_figure_gives_the_same_bytes():
     pngs = [png_of(plt.figure(figsize=(1, 1))) for _ in range(2)]
     assert pngs[0] == pngs[1] and b"Software" not in pngs[0]
