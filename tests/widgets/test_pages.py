@@ -91,6 +91,12 @@ def test_the_game_holds_all_rounds_and_references(episodes):
     assert game["references"] == {"pixels": 0.5}
 
 
+def test_a_game_may_have_one_round(episodes):
+    support, query, answers = (part[:1] for part in episodes)
+    game = data_of(guess_game(support, query, answers, label="?").data, "game")
+    assert len(game["rounds"]) == 1
+
+
 @pytest.mark.parametrize("answers", [[0, 1, 5], [0, -1, 2], [0, 1]])
 def test_an_answer_that_is_no_class_is_an_error(episodes, answers):
     support, query, _ = episodes
