@@ -96,7 +96,7 @@ def test_images_stand_in_the_grid_where_they_belong(ax):
     assert picture.shape == (8, 12)
     assert picture[4:, 8:].min() == 1 and picture.sum() == 16
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
-    assert ax.get_yticks().tolist() == [2, 6]
+    assert ax.get_yticks().tolist() == [2, 6] and len(ax.get_xticks()) == 0
 
 
 def test_an_image_is_neither_turned_nor_stretched_in_its_values(ax):
