@@ -20,7 +20,7 @@ DEVICE ?= cuda
 TIME ?= 15
 WHEELS ?=
 
-.PHONY: book test quick lint lint-code lint-format lint-links lint-size types graders \
+.PHONY: book test quick long lint lint-code lint-format lint-links lint-size types graders \
   chapters-check pages assignments slides bundle chapters bench results links count hooks gpu bugs \
   oldest newest requirements wheel clean
 
@@ -29,11 +29,14 @@ book: $(INSTALLED)
 
 # In this order: the book of `pages` takes what `chapters-check` ran.
 test: $(INSTALLED)
-	@$(RUN) tools/run_stages.py "$(MAKE)" lint types quick graders chapters-check pages
+	@$(RUN) tools/run_stages.py "$(MAKE)" lint types quick long graders chapters-check pages
 	@echo "All checks passed."
 
 quick: $(INSTALLED)
-	$(RUN) -m pytest -q -n auto --ignore=tests/book --ignore=tests/assignments
+	$(RUN) -m pytest -q -n auto -m "not long" --ignore=tests/book --ignore=tests/assignments
+
+long: $(INSTALLED)
+	$(RUN) -m pytest -q -n auto -m long --ignore=tests/book --ignore=tests/assignments
 
 # What the hooks of .pre-commit-config.yaml run too, target by target.
 lint: lint-code lint-format lint-links lint-size

@@ -15,6 +15,8 @@ from packaging.utils import canonicalize_name
 
 pytest.importorskip("hatchling", reason="installs are built by hatchling")
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = "import sys; from hatchling import build; getattr(build, sys.argv[1])(sys.argv[2])"
 # without importing it: the start did

@@ -36,6 +36,7 @@ assert read_ledger(result_path("fair_comparison.json")).draws
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("locale", [{}, NOT_UTF8], ids=["UTF-8", "C"])
 def test_files_and_folders_may_have_any_name_in_any_encoding(tmp_path, locale):
     folder = tmp_path / "Käthes Kurs & mehr, 100 % (2)'"

@@ -22,6 +22,7 @@ torchvision.datasets.Omniglot
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "imports", ["import metalearn_lite, torchvision", "import torchvision, metalearn_lite"]
 )
@@ -33,6 +34,7 @@ def test_torchvision_works_in_either_order(imports):
     assert run.returncode == 0, run.stderr
 
 
+@pytest.mark.long
 def test_without_the_declaration_torchvision_fails_and_can_be_imported_after_it():
     """The cure is needed: -S leaves out site-packages' start-up line, the path is given back."""
     if torch.version.cuda or torchvision_operators.compiled_part_loads():

@@ -66,6 +66,7 @@ def test_gradients_work_there_after_they_were_computed_here():
     assert gradient() == run_apart(gradient, seconds=20) == "(300, 300)"
 
 
+@pytest.mark.long
 def test_a_loop_without_end_is_ended_with_all_that_it_started(monkeypatch):
     monkeypatch.setattr(sandbox, "LEAST", 2.0)
     receive, send = os.pipe()
@@ -86,6 +87,7 @@ def test_a_loop_without_end_is_ended_with_all_that_it_started(monkeypatch):
     assert not running(grandchild)
 
 
+@pytest.mark.long
 def test_time_is_counted_in_seconds_of_computing():
     def computes():
         while True:

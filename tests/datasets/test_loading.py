@@ -45,6 +45,7 @@ def count_renderings(monkeypatch):
     return calls
 
 
+@pytest.mark.long
 def test_glyphs_are_made_once(tmp_path, monkeypatch):
     monkeypatch.setenv("METALEARN_CACHE", str(tmp_path))
     calls = count_renderings(monkeypatch)
@@ -175,6 +176,7 @@ def test_a_download_goes_through_torchvision_and_its_failure_is_explained(tmp_pa
     assert asked == [(str(tmp_path), False, True)]
 
 
+@pytest.mark.long
 def test_real_omniglot_is_read_whole(omniglot_root):
     data = omniglot(omniglot_root)
     assert data.images.shape == (964, 20, 1, 28, 28)

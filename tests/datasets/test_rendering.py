@@ -96,6 +96,7 @@ def test_no_two_drawings_of_a_letter_are_the_same(drawn):
 # randomness
 
 
+@pytest.mark.long
 def test_a_seed_gives_the_same_bytes_on_one_thread_and_on_two(one_family):
     threads = torch.get_num_threads()
     first = rendering.render_glyphs(examples=3)
@@ -109,6 +110,7 @@ def test_a_seed_gives_the_same_bytes_on_one_thread_and_on_two(one_family):
     assert all(torch.equal(again.factors[name], first.factors[name]) for name in first.factors)
 
 
+@pytest.mark.long
 def test_another_seed_gives_other_drawings_of_the_same_letters(one_family):
     global_state = torch.get_rng_state()
     one, other = (rendering.render_glyphs(seed=seed, examples=1) for seed in (0, 1))
@@ -143,6 +145,7 @@ def test_drawn_with_one_pen_no_two_letters_of_a_script_look_alike(drawn):
         assert alike.max() <= LOOKALIKE_WITHIN + 1e-6
 
 
+@pytest.mark.long
 def test_shapes_that_several_scripts_share_are_left_in_one():
     """A circle, and the capital A: Latin keeps both."""
     characters = rendering.render_glyphs(examples=1).characters

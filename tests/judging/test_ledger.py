@@ -127,6 +127,7 @@ fill_ledger(sys.argv[1], range(first, first + 40, 2), dict, lambda draw, ledger:
 """
 
 
+@pytest.mark.long
 def test_two_processes_that_fill_one_ledger_lose_no_draw(tmp_path):
     path = tmp_path / "a.json"
     commands = [[sys.executable, "-c", FILLING, str(path), str(first)] for first in (0, 1)]

@@ -83,5 +83,5 @@ def test_make_stops_with_the_stage_and_says_in_the_end_that_all_passed(tmp_path,
 def test_the_stages_of_make_test_are_targets_of_the_makefile():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     stages = re.search(r'run_stages\.py "\$\(MAKE\)" (.*)', makefile)[1].split()
-    assert stages == ["lint", "types", "quick", "graders", "chapters-check", "pages"]
+    assert stages == ["lint", "types", "quick", "long", "graders", "chapters-check", "pages"]
     assert all(re.search(rf"^{stage}:", makefile, re.MULTILINE) for stage in stages)

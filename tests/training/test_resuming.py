@@ -86,6 +86,7 @@ t.train(t.new_model(), slow, iterations=400, checkpoint={path!r}, checkpoint_eve
 """
 
 
+@pytest.mark.long
 def test_a_run_killed_without_warning_resumes_bit_for_bit(tmp_path):
     """`kill -9` strikes wherever it does, in the middle of a write as well."""
     path = tmp_path / "run.zip"
