@@ -68,9 +68,9 @@ query answered by itself; with 95 % intervals over tasks, from one training run 
 The lines without an interval are published, on the {trials} trials of the challenge itself; they
 are quoted from {{cite:t}}`lake2019omniglot` at second hand, and we have not checked them at their
 source. Ours are not measured on those trials but on five alphabets of Omniglot's background set
-that no choice and no training has seen, so the columns stand beside each other and are no
-comparison: which of the two sets of alphabets is harder is not known. The Siamese network learned
-from more alphabets than the challenge allows.
+that were not trained on, so the lines stand beside each other and are no comparison: which of the
+two sets of alphabets is harder is not known. The Siamese network learned from more alphabets than
+the challenge allows.
 
 **Trained on {trained_handwriting}, {wrong_handwriting} % are wrong; trained on letters that a
 program drew, without a line of handwriting, {wrong_glyphs} %.** Much of what serves here can be
