@@ -52,9 +52,9 @@ TEXT = """# The Omniglot challenge
 this new drawing?*
 
 {{cite:t}}`lake2015human` asked it of people, who are wrong in one case of twenty or so, and made it
-a challenge to machines that is still one {{cite:p}}`lake2019omniglot`. It is harder than the tasks
-of the chapters: characters of one alphabet resemble each other, as those of mixed alphabets do not.
-How far does this course come, with prototypes and an hour of one core?
+a challenge to machines {{cite:p}}`lake2019omniglot`. The tasks of the chapters have five
+characters, of mixed scripts; here are twenty, of one alphabet. How far does this course come, with
+prototypes and an hour of one core?
 
 ## How many are wrong
 
@@ -69,13 +69,11 @@ The lines without an interval are published, on the {trials} trials of the chall
 are quoted from {{cite:t}}`lake2019omniglot` at second hand, and we have not checked them at their
 source. Ours are not measured on those trials but on five alphabets of Omniglot's background set
 that were not trained on, so the lines stand beside each other and are no comparison: which of the
-two sets of alphabets is harder is not known. The Siamese network learned from more alphabets than
-the challenge allows.
+two sets of alphabets is harder is not known.
 
 **Trained on {trained_handwriting}, {wrong_handwriting} % are wrong; trained on letters that a
 program drew, without a line of handwriting, {wrong_glyphs} %.** Much of what serves here can be
-learned without having seen anybody write: that turns, bends and sizes do not matter, and how lines
-meet does.
+learned without having seen anybody write.
 
 ## What the entries are
 
@@ -117,7 +115,7 @@ Drawings as the network sees them, the first {shown} mistakes of each. Look at a
 """
 ALT = (
     "Eight columns of three drawings, for queries that the entry trained on {what} got wrong: "
-    "in most, the drawing that was chosen resembles the query about as much as the right one."
+    "the query on top, the drawing that was chosen in the middle, the right one below."
 )
 
 

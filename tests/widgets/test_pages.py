@@ -116,12 +116,14 @@ def test_answers_are_whole_numbers_and_ink_is_finite(episodes):
 def test_ink_is_dark_on_light_four_times_enlarged(episodes):
     support, query, answers = episodes
     query = torch.zeros_like(query)
-    query[0, :, :14] = 1
+    query[0, :, :14], query[1] = 1, 0.4
     game = data_of(guess_game(support, query, answers, label="?").data, "game")
     content = base64.b64decode(game["rounds"][0]["query"].partition(",")[2])
     drawn = np.asarray(Image.open(io.BytesIO(content)))
     assert drawn.shape == (112, 112) and drawn.dtype == np.uint8
     assert (drawn[:, :50] == 0).all() and (drawn[:, 62:] == 255).all()
+    content = base64.b64decode(game["rounds"][1]["query"].partition(",")[2])
+    assert (np.asarray(Image.open(io.BytesIO(content))) == 255 - 102).all()
 
 
 def test_pictures_of_another_size_are_an_error(episodes):
