@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from metalearn_lite.checks import (
+    check_batch,
     check_gradient,
     check_predict,
     check_running_statistics,
@@ -453,6 +454,11 @@ def gradients_agree(model, episode):
     return torch.tensor(check_gradient(objective, model, episode, directions=1) < 1e-4)
 
 
+def batch_agrees(model, episode):
+    objective = partial(maml_loss, inner_lr=LR, inner_steps=1)
+    return torch.tensor(check_batch(objective, model, episode) < 1e-8)
+
+
 def scored(model, episode):
     predict = partial(maml_predict, **RATE)
     return evaluate(model, predict, Fixed(first(episode)), episodes=2, generator=seeded(0)).values
@@ -757,6 +763,7 @@ COLUMNS = {
     ),
     "task_gradients": (together, plain_together),
     "check_gradient": (gradients_agree, lambda m, e: torch.tensor(True)),
+    "check_batch": (batch_agrees, lambda m, e: torch.tensor(True)),
     "check_unchanged": (
         lambda m, e: torch.tensor(check_unchanged(partial(maml_loss, **RATE), m, e) is None),
         lambda m, e: torch.tensor(True),
@@ -819,10 +826,11 @@ def compare(mine, plain):
 WHOLE = [
     *(name for name in COLUMNS if name.startswith(("maml", "proto_maml", "reptile"))),
     *("MetaSGD", "adapt", "meta_sgd_learn", "from_scratch", "scratch_learn", "evaluate"),
-    *("check_gradient", "check_unchanged", "check_predict"),
+    *("check_gradient", "check_batch", "check_unchanged", "check_predict"),
 ]
 SECOND_ORDER = [
-    *("maml_loss", "MetaSGD", "adapt", "proto_maml_loss", "check_gradient", "check_unchanged"),
+    *("maml_loss", "MetaSGD", "adapt", "proto_maml_loss"),
+    *("check_gradient", "check_batch", "check_unchanged"),
 ]
 ON_FEATURES = [
     *("prototype_loss", "ridge_loss", "prototype_predict", "ridge_predict", "svm_predict"),
@@ -859,6 +867,7 @@ REFUSED = {
     },
     "dropout": {
         "check_gradient": "gives two values at the same parameters: .* turn dropout off",
+        "check_batch": "gives two values at the same parameters: .* turn dropout off",
         "check_predict": "answers the same task in two ways: .* turn dropout off",
     },
 }

@@ -64,11 +64,7 @@ def check_gradient(
     model, episode = in_double(model, episode)
     place = _Place(objective, model, episode)
     gradient = place.gradient()
-    if place.value({}) != place.value({}):
-        raise ValueError(
-            "the objective gives two values at the same parameters: expected a function of model "
-            "and episode alone; draw nothing in it, and turn dropout off"
-        )
+    place.check_draws_nothing()
     generator = generator or torch.Generator().manual_seed(0)
     worst = 0.0
     for _ in range(directions):
@@ -99,12 +95,14 @@ def check_batch(
         The larger of the two errors.
 
     Raises:
-        ValueError: if loss or gradient differ, or if the episode is a single task.
+        ValueError: if loss or gradient differ, if the loss is random, or if the episode is a
+                single task.
     """
     if episode.batch is None:
         raise ValueError("got a single task: expected a batch, as from tasks.sample(generator, 3)")
     model, episode = in_double(model, episode)
     together = _Place(objective, model, episode)
+    together.check_draws_nothing()
     alone = [_Place(objective, model, task) for task in episode.unbind()]
     batch = _joined(together.gradient())
     mean = torch.stack([_joined(place.gradient()) for place in alone]).mean(dim=0)
@@ -148,6 +146,13 @@ class _Place:
 
     def value(self, move: Mapping[str, Tensor]) -> float:
         return float(self._loss(move).detach())
+
+    def check_draws_nothing(self) -> None:
+        if self.value({}) != self.value({}):
+            raise ValueError(
+                "the objective gives two values at the same parameters: expected a function of "
+                "model and episode alone; draw nothing in it, and turn dropout off"
+            )
 
     def _loss(self, move: Mapping[str, Tensor]) -> Tensor:
         self.model.load_state_dict(self.state)  # also if the objective has changed it
