@@ -19,7 +19,14 @@ from metalearn_lite.datasets.class_images import ClassImages
 DRAWN = 105  # pixels of a side of Omniglot's drawings
 
 
-def glyphs(*, seed: int = 0, examples: int = 20, deduplicate: bool = True) -> ClassImages:
+def glyphs(
+    *,
+    seed: int = 0,
+    examples: int = 20,
+    deduplicate: bool = True,
+    size: int = rendering.SIDE,
+    pen: str = "varied",
+) -> ClassImages:
     """Make the course's own characters, from the fonts that come inside matplotlib.
 
     Letters of many scripts, drawn in several font families and warped as if by hand.
@@ -30,18 +37,25 @@ def glyphs(*, seed: int = 0, examples: int = 20, deduplicate: bool = True) -> Cl
         examples: images of each character.
         deduplicate: leave out characters that look like one of another script, so that
             no shape is on both sides of a split by script. Switch it off only to see why.
+        size: pixels of a side.
+        pen: ``"varied"``, from fine to bold, or ``"even"``, hardly wider than fine, as what
+            people drew for Omniglot. Networks that are meant for such drawings learn more from it.
 
     Returns:
         Characters by script, with the split ``rendering.GLYPH_SPLIT`` and the factors
         that ``rendering.RenderedGlyphs`` names.
+
+    Raises:
+        ValueError: for less than one example or pixel, a negative seed or an unknown pen.
     """
+    options: dict[str, Any] = {"seed": seed, "examples": examples, "deduplicate": deduplicate}
+    options |= {"size": size, "pen": pen}
 
     def make() -> dict[str, Any]:
-        return vars(rendering.render_glyphs(seed=seed, examples=examples, deduplicate=deduplicate))
+        return vars(rendering.render_glyphs(**options))
 
     code = [code_of(module) for module in (rendering, thinning, lookalikes)]
-    version = (code, matplotlib.__version__, seed, examples, deduplicate)
-    data = cached("glyphs", version, make)
+    data = cached("glyphs", (code, matplotlib.__version__, *options.values()), make)
     return ClassImages(
         data["images"].unsqueeze(2).float() / 255,
         tuple(data["class_names"]),

@@ -55,6 +55,8 @@ GLYPH_SPLIT: dict[str, tuple[str, ...]] = {
     "test": ("Georgian", "Lao", "N'Ko", "Ogham", "Tifinagh"),
 }
 PLAIN_STROKE = 2.5  # pixels; about as wide as DejaVu Sans is at this size
+# Widths of a pen in pixels: the least, the most, and what bold letters add.
+PENS = {"varied": (1.0, 2.0, 0.6), "even": (0.9, 1.5, 0.0)}
 
 _FINE = 2 * SIDE  # thinning works at twice the resolution of the images
 _LETTER = 40  # longer side of a letter on the fine grid
@@ -68,15 +70,15 @@ class RenderedGlyphs:
     """Drawings of letters and what is known about each.
 
     Attributes:
-        images: ``(classes, examples, 28, 28)``, uint8, ink 255 on 0.
+        images: ``(classes, examples, size, size)``, uint8, ink 255 on 0.
         class_names: the Unicode name of each letter.
         characters: the letters.
         groups: the script of each letter.
         factors: what made each drawing, name to ``(classes, examples)``: ``script``,
             ``family`` (the font, so the writer), ``weight`` and ``slant`` are int64 codes;
             ``rotation`` (degrees, counter-clockwise), ``shear`` (positive leans to the
-            right, as italics do), ``scale`` (1 is 20 pixels) and ``stroke`` (pixels) are
-            float.
+            right, as italics do), ``scale`` (1 is 20 of 28 pixels) and ``stroke`` (pixels, of
+            28) are float.
         factor_names: what the integer codes stand for.
     """
 
@@ -88,7 +90,14 @@ class RenderedGlyphs:
     factor_names: dict[str, tuple[str, ...]]
 
 
-def render_glyphs(*, seed: int = 0, examples: int = 20, deduplicate: bool = True) -> RenderedGlyphs:
+def render_glyphs(
+    *,
+    seed: int = 0,
+    examples: int = 20,
+    deduplicate: bool = True,
+    size: int = SIDE,
+    pen: str = "varied",
+) -> RenderedGlyphs:
     """Draw every letter of fifteen scripts ``examples`` times.
 
     Args:
@@ -96,16 +105,20 @@ def render_glyphs(*, seed: int = 0, examples: int = 20, deduplicate: bool = True
         examples: drawings of each letter.
         deduplicate: leave out letters that look like another, see ``lookalikes``. Without
             it the same shape can be in two scripts, and so on both sides of a split.
+        size: pixels of a side.
+        pen: a name of ``PENS``.
 
     Returns:
         The drawings, in the order of the letters' code points.
 
     Raises:
-        ValueError: if ``examples`` is below 1 or ``seed`` is negative.
+        ValueError: if ``examples`` or ``size`` is below 1, ``seed`` is negative or ``pen`` unknown.
     """
-    for name, value, least in (("examples", examples, 1), ("seed", seed, 0)):
+    for name, value, least in (("examples", examples, 1), ("size", size, 1), ("seed", seed, 0)):
         if value < least:
             raise ValueError(f"got {name}={value}: expected an integer of at least {least}")
+    if pen not in PENS:
+        raise ValueError(f"got pen {pen!r}: expected one of {', '.join(PENS)}")
     characters = letters()
     printed = torch.stack([_print(characters, family) for family in FAMILIES])
     distance = _distance_to_pen(printed)
@@ -117,8 +130,8 @@ def render_glyphs(*, seed: int = 0, examples: int = 20, deduplicate: bool = True
         characters = tuple(characters[i] for i in kept)
         distance, available = distance[:, kept], available[:, kept]
     generator = torch.Generator().manual_seed(seed)
-    factors = _draw_factors(characters, available, examples, generator)
-    images = _draw(distance, factors, generator)
+    factors = _draw_factors(characters, available, examples, pen, generator)
+    images = _draw(distance, factors, size, generator)
     return RenderedGlyphs(
         images=images,
         class_names=tuple(unicodedata.name(c) for c in characters),
@@ -220,10 +233,15 @@ def _raster(font: FT2Font, character: str) -> Bytes:
 
 
 def _draw_factors(
-    characters: Sequence[str], available: Tensor, examples: int, generator: torch.Generator
+    characters: Sequence[str],
+    available: Tensor,
+    examples: int,
+    pen: str,
+    generator: torch.Generator,
 ) -> dict[str, Tensor]:
     """Draw what varies; ``available``, ``(families, n)``, says which family has which letter."""
     shape = (len(characters), examples)
+    least, most, bold = PENS[pen]
 
     def normal(spread: float) -> Tensor:
         return spread * torch.randn(shape, generator=generator)
@@ -241,25 +259,30 @@ def _draw_factors(
         "rotation": normal(10.0),
         "shear": normal(0.15) + 0.3 * slant,
         "scale": 0.9 * normal(0.12).exp(),
-        "stroke": 1 + uniform() + 0.6 * weight,
+        "stroke": least + (most - least) * uniform() + bold * weight,
     }
 
 
-def _draw(distance: Tensor, factors: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-    """Warp the distances ``(families, n, 56, 56)`` and ink them, ``(n, examples, 28, 28)``."""
+def _draw(
+    distance: Tensor, factors: dict[str, Tensor], size: int, generator: torch.Generator
+) -> Tensor:
+    """Warp distances ``(families, n, 56, 56)`` and ink them, ``(n, examples, size, size)``."""
     n, examples = factors["family"].shape
+    finer = size / SIDE  # output pixels in one of the 28
     letter = torch.arange(n).repeat_interleave(examples)
     family, scale, stroke = (factors[k].flatten() for k in ("family", "scale", "stroke"))
-    affine, bend = _affine(factors, generator), _bend(n * examples, generator)
+    affine, knots = _affine(factors, generator), _bend(n * examples, generator)
     chunks = []
     for part in torch.split(torch.arange(n * examples), _CHUNK):
-        at = torch.einsum("nij,nhwj->nhwi", affine[part], _pixels() + bend[part])
+        field = F.interpolate(knots[part], size=size, mode="bicubic", align_corners=True)
+        bent = _pixels(size) + field.permute(0, 2, 3, 1)
+        at = torch.einsum("nij,nhwj->nhwi", affine[part], bent)
         near = distance[family[part], letter[part]].unsqueeze(1)
         far = F.grid_sample(near, at / (SIDE / 2), padding_mode="border", align_corners=False)
         pixels = far[:, 0] * (SIDE / _FINE) * scale[part, None, None]
-        covered = _cover(pixels, stroke[part, None, None])
+        covered = _cover(finer * pixels, finer * stroke[part, None, None])
         chunks.append((255 * covered).round().to(torch.uint8))
-    return torch.cat(chunks).view(n, examples, SIDE, SIDE)
+    return torch.cat(chunks).view(n, examples, size, size)
 
 
 def _cover(distance: Tensor, stroke: Tensor) -> Tensor:
@@ -267,9 +290,9 @@ def _cover(distance: Tensor, stroke: Tensor) -> Tensor:
     return (stroke / 2 + 0.5 - distance).clamp(min=0).minimum(stroke.clamp(max=1))
 
 
-def _pixels() -> Tensor:
-    """Return the (x, y) of each pixel from the middle of the image, ``(28, 28, 2)``."""
-    middle = torch.arange(SIDE) - (SIDE - 1) / 2
+def _pixels(size: int) -> Tensor:
+    """Return the (x, y) of each pixel from the middle, ``(size, size, 2)``; a side is 28 long."""
+    middle = (torch.arange(size) - (size - 1) / 2) * (SIDE / size)
     return torch.stack(torch.meshgrid(middle, middle, indexing="xy"), dim=-1)
 
 
@@ -284,10 +307,8 @@ def _affine(factors: dict[str, Tensor], generator: torch.Generator) -> Tensor:
 
 
 def _bend(count: int, generator: torch.Generator) -> Tensor:
-    """Draw ``(count, 28, 28, 2)`` displacements in pixels: a shift and a smooth field."""
+    """Draw displacements, in pixels of 28, on a grid over the image: ``(count, 2, 3, 3)``."""
     # With 2 pixels what is learned carries over to real handwriting (25 alphabets of
     # Omniglot) better than with 1.5; 2.5 gives no more and is harder to read.
     shift = 1.3 * torch.randn((count, 2, 1, 1), generator=generator)
-    knots = shift + 2.0 * torch.randn((count, 2, 3, 3), generator=generator)
-    field = F.interpolate(knots, size=SIDE, mode="bicubic", align_corners=True)
-    return field.permute(0, 2, 3, 1)
+    return shift + 2.0 * torch.randn((count, 2, 3, 3), generator=generator)
