@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 import torchvision
@@ -60,6 +62,27 @@ def test_a_cut_off_file_and_foreign_weights_are_errors_too(weights):
     torch.save({"weight": torch.zeros(2)}, weights_path())
     with pytest.raises(ValueError, match="delete it"):
         resnet18(5)
+
+
+def test_a_download_is_checked_and_shows_no_bar(cache, monkeypatch):
+    def fetch(url, path, start_of_hash, *, progress):
+        raise ValueError(f"{start_of_hash} with bar: {progress}")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    with pytest.raises(ValueError, match="f37072fd with bar: False"):
+        resnet18(5, download=True)
+
+
+def test_a_file_that_would_run_code_is_refused_and_runs_none(cache):
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (cache / "was run",))
+
+    weights_path().parent.mkdir(parents=True)
+    torch.save({"weight": Trap()}, weights_path())
+    with pytest.raises(ValueError, match="delete it"):
+        resnet18(5)
+    assert not (cache / "was run").exists()
 
 
 def test_the_features_are_those_of_torchvision_on_its_own_preprocessing(weights, generator):

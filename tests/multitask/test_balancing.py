@@ -79,6 +79,25 @@ def test_unless_it_is_told_otherwise_tuning_tries_sixteen():
     assert len(tried) == 16
 
 
+def test_a_search_of_one_candidate_scores_the_given_weights_alone():
+    tried = []
+    best = tune_weights(
+        lambda w: tried.append(w) or 0.0, {"a": 3.0}, generator=seeded(0), candidates=1
+    )
+    assert tried == [best] == [{"a": 3.0}]
+
+
+def test_candidates_whose_score_is_not_finite_are_passed_over():
+    scores = iter([math.nan, 1.0, math.inf, 2.0])
+    tried = []
+    options = {"generator": seeded(0), "candidates": 4}
+    best = tune_weights(lambda w: tried.append(w) or next(scores), {"a": 1.0}, **options)
+    assert best == tried[3]
+    scores = iter([math.nan, -math.inf])
+    with pytest.raises(ValueError, match="every candidate scored nan: expected finite numbers"):
+        tune_weights(lambda w: next(scores), {"a": 1.0}, **options | {"candidates": 2})
+
+
 def test_of_equally_good_weights_the_given_ones_stay():
     given = {"a": 1.0, "b": 2.0}
     assert tune_weights(lambda weights: 0.0, given, generator=seeded(0)) == given
@@ -91,6 +110,8 @@ def test_of_equally_good_weights_the_given_ones_stay():
         ({}, {}),
         ({"a": 0.0}, {}),
         ({"a": -1.0}, {}),
+        ({"a": math.nan}, {}),
+        ({"a": math.inf}, {}),
         ({"a": 1.0}, {"candidates": 0}),
         ({"a": 1.0}, {"spread": 0.5}),
         ({"a": 1.0}, {"spread": math.nan}),
@@ -248,6 +269,11 @@ def test_a_task_without_a_loss_keeps_its_weight():
         ({"norms": {"a": 1.0}}, r"norms are of \['a'\]"),
         ({"initial_losses": ONES | {"b": 0.0}}, "expected numbers above 0"),
         ({"initial_losses": {"a": 1.0}}, "initial_losses"),
+        ({"weights": THREE | {"a": math.inf}}, r"weights\['a'\] is inf"),
+        ({"norms": ONES | {"b": -0.1}}, r"norms\['b'\] is -0.1: expected a finite number, 0 or"),
+        ({"losses": ONES | {"c": math.nan}}, r"losses\['c'\] is nan: expected a finite number"),
+        ({"alpha": -0.1}, "alpha is -0.1"),
+        ({"lr": -0.1}, "lr is -0.1"),
     ],
 )
 def test_numbers_that_do_not_fit_gradnorm_raise(change, message):

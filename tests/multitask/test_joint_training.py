@@ -219,6 +219,15 @@ def test_early_stopping_returns_the_best_that_was_seen(data):
     assert best > last + 0.5  # learning the opposite, the first look is the best
 
 
+def test_the_validation_is_looked_at_after_every_so_many_steps(data, monkeypatch):
+    begun, looks = [], []
+    module = "metalearn_lite.multitask.joint_training.skill"
+    monkeypatch.setattr(module, lambda *_: looks.append(len(begun)) or {"sort": 0.5})
+    watch = {"watch": lambda step, model, losses: begun.append(step), "validation": data}
+    train(network(), data, steps=12, every=5, **watch)
+    assert begun == list(range(12)) and looks == [5, 10]
+
+
 def test_no_steps_need_no_look_at_the_validation(data):
     x, targets = data
     held_out = x[:16], {name: t[:16] for name, t in targets.items()}

@@ -320,6 +320,20 @@ def test_fine_tuning_names_what_is_wrong(model, problem, options, message):
         fine_tune(model, *problem, **{"steps": 2, "lr": 0.1, **options})
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (x, y[:-1]), "30 inputs and 29 labels"),
+        (lambda x, y: (x[:0], y[:0]), "0 inputs and 0 labels"),
+        (lambda x, y: (x, y + 1), "from 1 to 5: expected int64 of shape .* 0 to 4"),
+        (lambda x, y: (x * torch.nan, y), "x holds NaN or infinity"),
+    ],
+)
+def test_data_that_do_not_fit_are_errors_even_without_a_step(model, problem, change, message):
+    with pytest.raises(ValueError, match=message):
+        fine_tune(model, *change(*problem), steps=0, lr=0.1)
+
+
 def test_the_probe_names_what_is_wrong(model, problem):
     x, y = problem
     with pytest.raises(ValueError, match=r"no example of class \[2\]"):

@@ -38,6 +38,16 @@ def test_pretraining_learns_its_classes_and_follows_the_generator(problem):
     assert (runs[0](x).argmax(1) == y).double().mean() > 0.9
 
 
+def test_a_bar_is_shown_only_where_asked_for_and_cleared_at_the_end(model, problem, capsys):
+    options = {"steps": 2, "minibatch": 2, "generator": torch.Generator()}
+    trained = pretrain(model, *problem, **options)
+    assert capsys.readouterr().err == ""
+    assert all(p.grad is None for p in trained.parameters())
+    pretrain(model, *problem, progress=True, **options)
+    shown = capsys.readouterr().err
+    assert "0/2" in shown and not shown.endswith("\n")
+
+
 def test_no_steps_of_pretraining_give_a_copy(model, problem):
     trained = pretrain(model, *problem, steps=0, generator=torch.Generator())
     assert same_weights(trained, model) and trained is not model
