@@ -103,6 +103,8 @@ def test_small_grey_images_become_photographs_of_three_equal_channels():
     preset = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.transforms()
     plain = out * torch.tensor(preset.std).view(3, 1, 1) + torch.tensor(preset.mean).view(3, 1, 1)
     torch.testing.assert_close(plain[:, 0], plain[:, 2])
+    assert AsPhotograph()(grey).shape == (2, 3, 224, 224)
+    assert AsPhotograph(32)(grey).shape == (2, 3, 32, 32)
     assert plain.min() >= -1e-6 and plain.max() <= 1 + 1e-6
 
 
@@ -121,5 +123,7 @@ def test_bad_arguments_are_errors(weights):
         resnet18(0)
     with pytest.raises(ValueError, match="side is 16"):
         resnet18(5, side=16)
+    with pytest.raises(ValueError, match="side is 31: expected 32 or more"):
+        AsPhotograph(31)
     with pytest.raises(ValueError, match=r"shape \(2, 2, 28, 28\)"):
         resnet18(5)(torch.zeros(2, 2, 28, 28))

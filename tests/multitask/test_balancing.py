@@ -184,6 +184,12 @@ def test_unknown_kinds_raise(kinds):
         UncertaintyWeights(kinds)
 
 
+@pytest.mark.parametrize("wrong", [{}, {"a": torch.ones(1)}])
+def test_uncertainty_takes_a_mapping_of_scalars(wrong):
+    with pytest.raises(ValueError, match="scalar"):
+        UncertaintyWeights({"a": "regression"})(wrong)
+
+
 def test_a_loss_of_an_unknown_task_raises():
     with pytest.raises(ValueError, match=r"losses of unknown tasks \['b'\].*\['a'\]"):
         UncertaintyWeights({"a": "regression"})(losses(b=1))
@@ -193,6 +199,7 @@ def test_a_loss_of_an_unknown_task_raises():
 
 THREE = {"a": 1.0, "b": 2.0, "c": 0.5}
 ONES = dict.fromkeys(THREE, 1.0)
+ONES_2 = {"a": 1.0, "b": 1.0}
 
 
 @pytest.mark.parametrize("lr", [0.001, 0.5, 10.0])
@@ -213,6 +220,24 @@ def test_without_asymmetry_gradnorm_makes_the_weighted_gradients_equally_long():
     lengths = [weights[n] * norms[n] for n in norms]
     assert max(lengths) / min(lengths) < 1.05
     assert sum(weights.values()) == pytest.approx(3)
+
+
+def test_unless_it_is_told_otherwise_gradnorm_takes_the_asymmetry_and_the_step_of_the_paper():
+    now = {"a": 0.9, "b": 0.1, "c": 0.1}
+    usual = gradnorm_step(THREE, ONES, now, ONES, alpha=1.5, lr=0.025)
+    assert gradnorm_step(THREE, ONES, now, ONES) == usual
+    assert gradnorm_step(THREE, ONES, now, ONES, lr=0.05) != usual
+    w, one, losses = torch.tensor([1.0, 2.0]), torch.ones(2), torch.tensor([0.5, 1.0])
+    # lengths 1 and 2 of mean 1.5, rates 2/3 and 4/3
+    wanted = abs(1 - 1.5 * (2 / 3) ** 1.5) + abs(2 - 1.5 * (4 / 3) ** 1.5)
+    assert gradnorm_loss(w, one, losses, one).item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_step_of_gradnorm_is_one_down_the_slope_in_the_logarithm_of_the_weights():
+    """By hand: lengths 2 and 1 in units of their mean, both to be 1; slopes 4/3 and -2/3."""
+    after = gradnorm_step({"a": 1.0, "b": 1.0}, {"a": 2.0, "b": 1.0}, ONES_2, ONES_2, lr=0.3)
+    a, b = math.exp(-0.3 * 4 / 3), math.exp(0.3 * 2 / 3)
+    assert after == pytest.approx({"a": 2 * a / (a + b), "b": 2 * b / (a + b)})
 
 
 def test_a_task_that_lags_behind_gains_weight():

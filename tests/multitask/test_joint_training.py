@@ -109,6 +109,32 @@ def test_without_balance_it_is_adam_on_the_sum_of_the_losses(data):
     assert_same(train(model, data), twin)
 
 
+def test_unless_it_is_told_otherwise_a_step_sees_64_and_the_first_has_a_size_of_0_006(data):
+    usual = {"minibatch": 64, "lr": 6e-3, "generator": seeded(0)}
+    found = train_together(network(), *data, steps=3, generator=seeded(0))
+    assert_same(found, train_together(network(), *data, steps=3, **usual), atol=0, rtol=0)
+    held_out = data[0][:16], {name: t[:16] for name, t in data[1].items()}
+    train(network(), data, steps=20, validation=held_out)  # looked at once, at the end
+    with pytest.raises(ValueError, match="every is 20 and steps 19: expected at most as many"):
+        train(network(), data, steps=19, validation=held_out)
+
+
+@pytest.mark.parametrize(
+    ("balance", "usual"),
+    [
+        (lambda **o: by_gradnorm({"sort": 1.0, "size": 3.0}, **o), {"alpha": 1.5, "lr": 0.025}),
+        (lambda **o: by_uncertainty(both_kinds(), **o), {"lr": 0.05}),
+    ],
+)
+def test_unless_it_is_told_otherwise_a_balance_learns_at_its_usual_pace(data, balance, usual):
+    told = train(network(), data, balance=balance(**usual))
+    assert_same(train(network(), data, balance=balance()), told, atol=0, rtol=0)
+
+
+def both_kinds():
+    return UncertaintyWeights({"sort": "classification", "size": "regression"})
+
+
 def test_surgery_by_the_plain_sum_is_plain_training(data):
     balance = by_surgery(lambda rows: rows.sum(0))
     assert_same(train(network(), data, balance=balance), train(network(), data))
