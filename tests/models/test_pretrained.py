@@ -108,6 +108,13 @@ def test_small_grey_images_become_photographs_of_three_equal_channels():
     assert plain.min() >= -1e-6 and plain.max() <= 1 + 1e-6
 
 
+def test_a_large_picture_is_averaged_and_not_thinned_out():
+    one_row_in_ten = (torch.arange(320) % 10 == 0).float().view(-1, 1).expand(1, 1, -1, 320)
+    grey = AsPhotograph(32)(torch.full((1, 1, 32, 32), 0.1))
+    small = AsPhotograph(32)(one_row_in_ten)
+    torch.testing.assert_close(small[:, :, 2:-2], grey[:, :, 2:-2], atol=0.1, rtol=0)
+
+
 def test_it_can_be_probed_fine_tuned_and_scored_like_every_other_network(weights, generator):
     model = resnet18(5, side=32, generator=generator)
     tasks = ImageTasks(torch.rand(6, 4, 1, 28, 28, generator=generator), 3, 2, 1)

@@ -89,6 +89,15 @@ def test_both_forms_of_the_solution_are_one():
 
 
 @each_size
+def test_a_ridge_head_lies_where_its_features_do_whatever_the_default_device(d):
+    z = random(7, d)
+    expected = ridge_head(z, LABELS)
+    with torch.device("meta"):
+        found = ridge_head(z, LABELS)
+    assert all(torch.equal(p, q) for p, q in zip(found, expected, strict=True))
+
+
+@each_size
 def test_the_solution_has_the_gradient_of_a_central_difference(d):
     z = random(7, d).requires_grad_()
     penalty = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)

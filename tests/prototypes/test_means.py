@@ -88,6 +88,13 @@ def test_many_distances_are_those_of_few(monkeypatch):
     torch.testing.assert_close(prototype_logits(z, c), few)
 
 
+def test_many_distances_keep_their_digits_far_from_zero(monkeypatch):
+    monkeypatch.setattr("metalearn_lite.prototypes.means.MOST_DIFFERENCES", 0)
+    z, c = torch.randn(2, 6, 3, generator=seeded(0)) + torch.tensor([1000.0, 0.0, -1000.0])
+    exact = -torch.cdist(z.double(), c.double()).square()
+    torch.testing.assert_close(prototype_logits(z, c).double(), exact, rtol=1e-4, atol=1e-4)
+
+
 def test_up_to_64_mebibytes_of_differences_are_formed_one_by_one(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("the binomial formula")
@@ -163,6 +170,14 @@ def test_the_gradient_is_the_central_difference(tasks):
         nn.utils.vector_to_parameters(start + sign * 1e-8 * direction, model.features.parameters())
         values.append(prototype_loss(model, episode).item())
     assert (values[0] - values[1]) / 2e-8 == pytest.approx((slope @ direction).item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"scale": 0.1}, {"distance": "cosine", "scale": 10.0}])
+def test_the_loss_takes_distance_and_scale(options, tasks):
+    model, episode = network(), tasks.sample(seeded(2))
+    logits = prototype_predict(model, episode, **options)
+    loss = nn.functional.cross_entropy(logits, episode.query_y)
+    torch.testing.assert_close(prototype_loss(model, episode, **options).detach(), loss)
 
 
 def test_predictions_are_those_of_the_loss_and_take_any_number_of_ways(tasks):

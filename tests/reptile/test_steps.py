@@ -17,6 +17,7 @@ from metalearn_lite.randomness import seeded
 from metalearn_lite.reptile import (
     InnerAdam,
     interpolate,
+    reptile_learn,
     reptile_loss,
     reptile_predict,
     reptile_step,
@@ -312,6 +313,11 @@ def test_prediction_leaves_a_running_adam_as_it_was():
 def test_what_is_no_episode_is_refused(call):
     with pytest.raises(ValueError, match=r"episode is a str: expected a metalearn_lite\.tasks"):
         call(small_mlp(), "sines", inner_lr=0.1, inner_steps=1)
+
+
+def test_one_task_is_learned_at_a_time():
+    with pytest.raises(ValueError, match="the episode holds 2 tasks: expected one"):
+        reptile_learn(small_mlp(), sines()(2), inner_lr=0.1, inner_steps=1)
 
 
 # minibatches

@@ -112,6 +112,8 @@ def test_what_is_drawn_at_random_needs_a_generator_and_an_example():
         sampler(X, Y, 4, None, None)
     with pytest.raises(ValueError, match="give a generator"):
         sampler(X, Y, None, lambda x, _: x, None)
+    with pytest.raises(ValueError, match="generator is 0: expected a torch"):
+        sampler(X, Y, 4, None, 0)
     with pytest.raises(ValueError, match="minibatch is 0: expected a whole number, 1 or more"):
         sampler(X, Y, 0, None, seeded(0))
 

@@ -308,6 +308,7 @@ def test_a_predict_function_equals_adapting_by_hand(model, generator):
         ({"l2_sp": -0.1}, "l2_sp is -0.1"),
         ({"l2_sp": float("nan")}, "l2_sp is nan"),
         ({"momentum": 1.0}, "momentum is 1.0: expected less than 1"),
+        ({"momentum": -0.1}, "momentum is -0.1: expected a finite number, 0 or more"),
         ({"layer_lrs": {"feature": 0.1}}, r"no layer is named \['feature'\]"),
         ({"layer_lrs": {"head": -0.1}}, "rates below 0"),
         ({"minibatch": 4}, "give a generator"),
