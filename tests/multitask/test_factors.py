@@ -86,6 +86,15 @@ def test_what_does_not_fit_raises(images, generator, use, message):
         use(images, generator)
 
 
+def test_the_generator_alone_decides_who_is_in_which_part(images):
+    options, splits = {"names": ["kind"], "validation": 2, "test": 3}, []
+    for seed, elsewhere in ((0, 1), (0, 2), (1, 1)):
+        torch.manual_seed(elsewhere)
+        generator = torch.Generator().manual_seed(seed)
+        splits.append(factor_tasks(images, generator=generator, **options).test[0])
+    assert torch.equal(splits[0], splits[1]) and not torch.equal(splits[0], splits[2])
+
+
 @pytest.mark.parametrize("sizes", [(0, 3), (3, 0), (5, 5)])
 def test_each_part_has_a_character(images, generator, sizes):
     options = {"generator": generator, "names": ["kind"]}
@@ -170,6 +179,19 @@ def test_unless_it_is_told_otherwise_128_inputs_pass_at_once():
     rows = ROWS.repeat(50, 1)
     skill(Counting(size=VALUES), rows, {"size": VALUES.repeat(50, 1)})
     assert seen == [128, 128, 44]
+
+
+def test_each_value_is_guessed_by_its_own_mean():
+    values = torch.tensor([[0.0, 10.0], [2.0, 30.0]])
+    network = Fixed(size=torch.tensor([[1.0, 20.0], [1.0, 20.0]]))
+    assert skill(network, ROWS[:2], {"size": values}) == pytest.approx({"size": 0}, abs=1e-6)
+
+
+def test_a_class_that_no_label_names_is_guessed_never():
+    labels = torch.tensor([0, 0, 1, 1])
+    guess = torch.tensor([1 / 2, 1 / 2, 1e-30]).log().expand(4, 3)
+    scores = skill(Fixed(sort=guess), ROWS[:4], {"sort": labels})
+    assert scores == pytest.approx({"sort": 0}, abs=1e-6)
 
 
 def test_without_any_label_there_is_no_skill():

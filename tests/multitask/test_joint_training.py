@@ -225,7 +225,8 @@ def test_batches_without_a_label_of_a_task_do_no_harm(data, balance):
 
 def test_the_model_and_the_targets_that_are_given_are_unchanged(data):
     model = network()
-    train(model, data)
+    trained = train(model, data)
+    assert all(p.grad is None for p in trained.parameters())
     assert_same(model, network())
     assert all(p.grad is None for p in model.parameters())
 
@@ -252,6 +253,36 @@ def test_the_validation_is_looked_at_after_every_so_many_steps(data, monkeypatch
     watch = {"watch": lambda step, model, losses: begun.append(step), "validation": data}
     train(network(), data, steps=12, every=5, **watch)
     assert begun == list(range(12)) and looks == [5, 10]
+
+
+def test_the_best_is_that_of_the_highest_mean_over_the_tasks_that_have_a_skill(data, monkeypatch):
+    scores = iter([{"a": 0.4, "b": math.nan}, {"a": 0.3, "b": 0.4}, {"a": 0.2, "b": 0.5}])
+    monkeypatch.setattr("metalearn_lite.multitask.joint_training.skill", lambda *_: next(scores))
+    seen = []
+    watch = {"watch": lambda step, model, losses: seen.append(copy.deepcopy(model))}
+    stopped = train(network(), data, steps=6, every=2, validation=data, **watch)
+    assert_same(stopped, seen[2], atol=0, rtol=0)  # as it was after two steps
+
+
+def test_a_validation_without_any_skill_is_an_error(data):
+    x, targets = data
+    alike = x, {"sort": torch.zeros_like(targets["sort"]), "size": torch.ones(N, 2)}
+    with pytest.raises(ValueError, match="no task of the validation has a skill: expected labels"):
+        train(network(), data, steps=2, every=2, validation=alike)
+
+
+def test_gradnorm_measures_on_the_last_matrix_of_the_trunk(data, monkeypatch):
+    layers = [nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8)]
+    model = initialise(MultiTask(nn.Sequential(*layers), {"sort": nn.Linear(8, 2)}), seeded(0))
+    losses, seen = {"sort": F.cross_entropy(model(data[0])["sort"], data[1]["sort"])}, []
+
+    def step(weights, norms, *others, **options):
+        seen.append(norms)
+        return weights
+
+    monkeypatch.setattr("metalearn_lite.multitask.joint_training.gradnorm_step", step)
+    by_gradnorm({"sort": 1.0})(model, losses)
+    assert seen == [pytest.approx({"sort": model.trunk[4].weight.grad.norm().item()})]
 
 
 def test_no_steps_need_no_look_at_the_validation(data):
@@ -292,6 +323,8 @@ def test_targets_that_do_not_fit_raise(data):
     x, targets = data
     with pytest.raises(ValueError, match=r"heads \['size', 'sort'\]"):
         train(network(), (x, {"sort": targets["sort"]}))
+    with pytest.raises(ValueError, match="got 0 inputs"):
+        train(network(), (x[:0], {name: t[:0] for name, t in targets.items()}))
     with pytest.raises(ValueError, match="got 47 inputs"):
         train(network(), (x[1:], targets))
 

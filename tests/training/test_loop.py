@@ -166,10 +166,18 @@ def test_counts_below_one_are_errors(option):
         train(new_model(), **{option: 0})
 
 
+def test_what_is_no_generator_is_refused():
+    with pytest.raises(ValueError, match="generator is 0: expected a torch"):
+        meta_train(new_model(), joint, TASKS, iterations=1, batch=4, generator=0)
+
+
 def test_the_progress_bar_is_shown_unless_switched_off(capsys):
     train(new_model(), progress=True)
     shown = capsys.readouterr().err
     assert "0/20" in shown and not shown.endswith("\n")  # and cleared at the end
+    options = {"iterations": 20, "batch": 4, "generator": torch.Generator()}
+    meta_train(new_model(), joint, TASKS, **options)
+    assert "0/20" in capsys.readouterr().err
     train(new_model(), progress=False)
     assert capsys.readouterr().err == ""
 
