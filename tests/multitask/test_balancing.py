@@ -227,6 +227,9 @@ def test_unless_it_is_told_otherwise_gradnorm_takes_the_asymmetry_and_the_step_o
     usual = gradnorm_step(THREE, ONES, now, ONES, alpha=1.5, lr=0.025)
     assert gradnorm_step(THREE, ONES, now, ONES) == usual
     assert gradnorm_step(THREE, ONES, now, ONES, lr=0.05) != usual
+    long, late = {"a": 1.45, "b": 0.55}, {"a": 1.2, "b": 0.8}  # 1.2**1.5 < 1.45 < 1.2**2.5
+    usual, stronger = (gradnorm_step(ONES_2, long, late, ONES_2, **o) for o in ({}, {"alpha": 2.5}))
+    assert usual["a"] < 1 < stronger["a"]
     w, one, losses = torch.tensor([1.0, 2.0]), torch.ones(2), torch.tensor([0.5, 1.0])
     # lengths 1 and 2 of mean 1.5, rates 2/3 and 4/3
     wanted = abs(1 - 1.5 * (2 / 3) ** 1.5) + abs(2 - 1.5 * (4 / 3) ** 1.5)

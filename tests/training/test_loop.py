@@ -166,9 +166,9 @@ def test_counts_below_one_are_errors(option):
         train(new_model(), **{option: 0})
 
 
-def test_what_is_no_generator_is_refused():
+def test_what_is_no_generator_is_refused_whatever_the_tasks():
     with pytest.raises(ValueError, match="generator is 0: expected a torch"):
-        meta_train(new_model(), joint, TASKS, iterations=1, batch=4, generator=0)
+        meta_train(new_model(), joint, Bandits(), iterations=1, batch=4, generator=0)
 
 
 def test_the_progress_bar_is_shown_unless_switched_off(capsys):
