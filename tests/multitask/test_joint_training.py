@@ -129,6 +129,8 @@ def test_unless_it_is_told_otherwise_a_step_sees_64_and_the_first_has_a_size_of_
 def test_unless_it_is_told_otherwise_a_balance_learns_at_its_usual_pace(data, balance, usual):
     told = train(network(), data, balance=balance(**usual))
     assert_same(train(network(), data, balance=balance()), told, atol=0, rtol=0)
+    faster = train(network(), data, balance=balance(**usual | {"lr": 0.5}))
+    assert not torch.equal(faster.trunk[0].weight, told.trunk[0].weight)
 
 
 def both_kinds():
