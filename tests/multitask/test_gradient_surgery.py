@@ -51,6 +51,27 @@ def test_a_loss_that_does_not_depend_on_the_trunk_has_a_gradient_of_zero(problem
     found = task_gradients(losses, parameters, vectorize=vectorize)
     assert list(found) == list(losses)
     assert not found["constant"].any() and not found["other"].any() and found["a"].any()
+    alone = task_gradients({"other": 2 * other}, parameters, vectorize=vectorize)
+    assert torch.equal(alone["other"], torch.zeros_like(found["a"]))
+
+
+@pytest.mark.parametrize("vectorize", [False, True])
+def test_a_weight_of_no_dimension_and_one_that_no_loss_depends_on_have_their_place(vectorize):
+    scale, idle = torch.tensor(3.0, requires_grad=True), torch.ones(2, 2, requires_grad=True)
+    losses = {"a": scale.square(), "b": 5 * scale}
+    found = task_gradients(losses, [idle, scale], vectorize=vectorize)
+    assert found["a"].tolist() == [0, 0, 0, 0, 6] and found["b"].tolist() == [0, 0, 0, 0, 5]
+
+
+@pytest.mark.parametrize("vectorize", [False, True])
+def test_gradients_lie_where_the_weights_do_whatever_the_default_device(problem, vectorize):
+    parameters, losses = problem
+    losses |= {"constant": torch.tensor(1.0, dtype=torch.float64)}
+    expected = task_gradients(losses, parameters, vectorize=vectorize)
+    with torch.device("meta"):
+        found = task_gradients(losses, parameters, vectorize=vectorize)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient)
 
 
 def test_a_backward_pass_that_looks_at_its_values_is_taken_unless_all_go_at_once():
