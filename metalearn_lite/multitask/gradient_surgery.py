@@ -57,10 +57,13 @@ def task_gradients(
             one_each,
             retain_graph=True,
             is_grads_batched=True,
-            materialize_grads=True,
+            allow_unused=True,  # materialized, a gradient of zero would have no row for each task
         )
-        rows = torch.cat([part.flatten(1) for part in parts], dim=1)
-        return gradients | dict(zip(names, rows, strict=True))
+        tasks, pairs = len(names), zip(weights, parts, strict=True)
+        columns = [
+            p.new_zeros(tasks, p.numel()) if g is None else g.reshape(tasks, -1) for p, g in pairs
+        ]
+        return gradients | dict(zip(names, torch.cat(columns, dim=1), strict=True))
     for name in names:
         parts = torch.autograd.grad(
             losses[name], weights, retain_graph=True, materialize_grads=True

@@ -62,6 +62,31 @@ def test_fixed_statistics_equal_the_built_in_batch_norm_in_evaluation_mode(gener
     torch.testing.assert_close(fixed(other), expected)
 
 
+def test_the_eps_of_the_layer_stays_and_else_it_is_one_in_a_hundred_thousand(generator):
+    x = 0.01 * torch.randn(6, 3, 5, 5, generator=generator, dtype=torch.float64)
+    layer = BatchStatisticsNorm(3, eps=0.5).double()
+    torch.testing.assert_close(FixedStatisticsNorm.of(layer, x)(x), layer(x))
+    mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
+    torch.testing.assert_close(
+        FixedStatisticsNorm(mean, variance).double()(x), BatchStatisticsNorm(3).double()(x)
+    )
+
+
+@pytest.mark.parametrize(
+    ("variance", "eps", "message"),
+    [
+        ([1.0, 0.0], -0.1, "eps is -0.1: expected a finite number, 0 or more"),
+        ([1.0, -0.1], 0.1, r"smallest_variance is -0.1.*: expected a finite number, 0 or more"),
+        ([], 0.1, "smallest_variance is nan"),
+    ],
+)
+def test_statistics_that_cannot_be_are_refused(variance, eps, message):
+    variance = torch.tensor(variance, dtype=torch.float64)
+    with pytest.raises(ValueError, match=message):
+        FixedStatisticsNorm(torch.zeros_like(variance), variance, eps=eps)
+    FixedStatisticsNorm(torch.zeros(2), torch.tensor([1.0, 0.0]), eps=0.0)
+
+
 def test_nothing_updates_the_fixed_statistics(model, images):
     fixed = fix_statistics(model, images)
     before = {name: b.clone() for name, b in fixed.named_buffers()}

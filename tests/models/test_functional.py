@@ -191,3 +191,8 @@ def test_the_head_of_a_model_without_features_and_head_is_an_error():
     with pytest.raises(ValueError, match=r"got Linear: expected a metalearn_lite\.models\.Network"):
         parameters_to_adapt(nn.Linear(2, 3), head_only=True)
     assert len(parameters_to_adapt(nn.Linear(2, 3))) == 2
+
+
+def test_what_is_no_network_is_refused():
+    with pytest.raises(ValueError, match=r"model is a dict: expected a torch\.nn\.modules"):
+        parameters_to_adapt(dict(network().named_parameters()))

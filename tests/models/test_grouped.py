@@ -26,6 +26,9 @@ NETWORKS = {
     "no norm, no pooling": lambda: conv4(3, width=4, norm="none", pool=False, channels=3),
     "a bias before another layer": lambda: small(nn.Conv2d(3, 6, (3, 2), 2, (0, 1)), nn.ReLU()),
     "a norm first": lambda: small(BatchStatisticsNorm(3), nn.ReLU(), nn.Conv2d(3, 6, 3)),
+    "a convolution after the pooling": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 3, 2), nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 3, 1), nn.Flatten()
+    ),
     "layers after the flattening": lambda: nn.Sequential(
         nn.Conv2d(3, 2, 9, 9), nn.Flatten(), nn.Linear(18, 4), nn.GroupNorm(2, 4), nn.Linear(4, 3)
     ),
@@ -78,6 +81,17 @@ def test_images_and_parameters_stay_as_they_are(name):
     grouped(network, params, x).sum().backward()
     for before, after in zip(given, (x, *params.values()), strict=True):
         assert torch.equal(before, after)
+
+
+def test_an_activation_first_leaves_images_of_one_channel_as_they_are():
+    """Of one task and one channel there is nothing to rearrange, and so no copy."""
+    model = nn.Sequential(nn.ReLU(), nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(18, 3)).double()
+    x = random(1, 4, 1, 5, 5)
+    before, network = x.clone(), stacked_network(model, x)
+    packed = network.pack({name: p.detach() for name, p in model.named_parameters()})
+    params = {name: p.unsqueeze(0) for name, p in packed.items()}
+    torch.testing.assert_close(grouped(network, params, x)[0], model(x[0]).detach())
+    assert torch.equal(x, before)
 
 
 def test_one_task_of_one_image_of_one_pixel_is_its_shift():

@@ -89,10 +89,10 @@ def test_labels_ask_for_an_output_a_class_in_any_order_and_number(labels, classe
     assert outputs_for(torch.tensor(labels)) == classes
 
 
-@pytest.mark.parametrize("shape", [(4, 1), (4, 3), (1, 2), (0, 2)])
+@pytest.mark.parametrize("shape", [(4, 1), (4, 3), (1, 2), (0, 2), (5, 4, 3)])
 def test_values_ask_for_an_output_a_column(shape):
-    assert outputs_for(torch.zeros(shape)) == shape[1]
-    assert outputs_for(torch.zeros(shape, dtype=torch.float64)) == shape[1]
+    assert outputs_for(torch.zeros(shape)) == shape[-1]
+    assert outputs_for(torch.zeros(shape, dtype=torch.float64)) == shape[-1]
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,15 @@ def test_weights_and_biases_fill_the_range_of_one_by_the_root_of_the_inputs(laye
         assert abs(drawn.mean()) < 0.03 and p.dtype == dtype
 
 
+def test_a_layer_that_only_holds_others_draws_nothing_of_its_own():
+    class Holder(nn.Sequential):
+        def reset_parameters(self):
+            raise AssertionError("was drawn")
+
+    held = initialise(Holder(nn.Linear(2, 3)), seeded(0))
+    assert torch.equal(weights(held), weights(initialise(nn.Linear(2, 3), seeded(0))))
+
+
 def test_a_layer_of_one_output_is_drawn_and_doubles_have_all_their_digits():
     layer = initialise(nn.Linear(3, 1).double(), seeded(0))
     drawn = layer.weight.detach()

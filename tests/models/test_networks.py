@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -111,6 +113,20 @@ def test_mlp_is_the_sine_network_of_the_maml_paper():
     assert model.features(torch.zeros(3, 1)).shape == (3, 40)
 
 
+@pytest.mark.parametrize("hidden", [(7,), (7, 5), (7, 5, 4)])
+def test_the_layers_of_a_perceptron_are_as_wide_as_it_is_told(hidden):
+    model, sizes = mlp(2, 3, hidden=hidden), (2, *hidden, 3)
+    found = [tuple(p.shape) for p in model.parameters() if p.ndim == 2]
+    assert found == [(wide, narrow) for narrow, wide in pairwise(sizes)]
+    assert model(torch.zeros(6, 2)).shape == (6, 3)
+
+
+@pytest.mark.parametrize(("width", "groups"), [(4, 1), (8, 1), (16, 2), (24, 3)])
+def test_a_group_has_eight_channels_or_all_of_fewer(width, groups):
+    norms = [m for m in conv4(5, width, "group").modules() if isinstance(m, torch.nn.GroupNorm)]
+    assert [norm.num_groups for norm in norms] == [groups] * 4
+
+
 def test_group_norm_is_inductive_and_batch_norm_transductive():
     x = torch.rand(4, 1, 28, 28)
     for norm, depends in (("group", False), ("none", False), ("batch", True)):
@@ -140,7 +156,10 @@ def test_initial_weights_have_the_scale_of_their_fan_in():
         (lambda: conv4(0), "ways is 0: expected a whole number, 1 or more"),
         (lambda: conv4(5, channels=0), "channels is 0: expected a whole number, 1 or more"),
         (lambda: conv4(5, norm="layer"), "norm is 'layer': expected 'batch', 'group' or 'none'"),
-        (lambda: conv4(5, width=12, norm="group"), "width is 12"),
+        (lambda: conv4(5, width=0), "width is 0"),
+        (lambda: conv4(5, width=9, norm="group"), "width is 9: with norm='group' expected a mul"),
+        (lambda: mlp(0), "inputs is 0"),
+        (lambda: mlp(1, 0), "outputs is 0"),
         (lambda: mlp(hidden=()), "layers is 0: expected a whole number"),
         (lambda: mlp(hidden=(40, 0)), r"hidden\[1\] is 0: expected a whole number"),
     ],

@@ -38,3 +38,27 @@ def test_a_perceptron_with_it_predicts_and_trains_alike_together_and_one_by_one(
         for alone in (True, False)
     ]
     torch.testing.assert_close(*found, rtol=1e-9, atol=1e-11)
+
+
+def test_the_variance_has_one_in_a_hundred_thousand_added_unless_it_is_told_otherwise():
+    x = 0.003 * torch.randn(6, 3, generator=seeded(0), dtype=torch.float64)
+    usual, named, other = (
+        BatchStatisticsNorm(3, **options).double()(x) for options in ({}, {"eps": 1e-5}, {"eps": 0})
+    )
+    assert torch.equal(usual, named)
+    expected = (x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt()
+    torch.testing.assert_close(usual, expected)
+    torch.testing.assert_close(other.square().mean(0), torch.ones(3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("shape", [(3,), (6, 4), (6, 2, 3), ()])
+def test_inputs_of_another_number_of_channels_are_refused(shape):
+    with pytest.raises(ValueError, match=r"got inputs of shape .*: expected \(n, 3, \.\.\.\)"):
+        BatchStatisticsNorm(3)(torch.zeros(shape))
+
+
+def test_a_layer_without_channels_or_with_a_negative_eps_is_refused():
+    with pytest.raises(ValueError, match="channels is 0: expected a whole number, 1 or more"):
+        BatchStatisticsNorm(0)
+    with pytest.raises(ValueError, match="eps is -1e-05: expected a finite number, 0 or more"):
+        BatchStatisticsNorm(3, eps=-1e-5)

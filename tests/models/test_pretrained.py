@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 import torchvision
@@ -62,6 +64,27 @@ def test_a_cut_off_file_and_foreign_weights_are_errors_too(weights):
         resnet18(5)
 
 
+def test_a_download_is_checked_and_shows_no_bar(cache, monkeypatch):
+    def fetch(url, path, start_of_hash, *, progress):
+        raise ValueError(f"{start_of_hash} with bar: {progress}")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    with pytest.raises(ValueError, match="f37072fd with bar: False"):
+        resnet18(5, download=True)
+
+
+def test_a_file_that_would_run_code_is_refused_and_runs_none(cache):
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (cache / "was run",))
+
+    weights_path().parent.mkdir(parents=True)
+    torch.save({"weight": Trap()}, weights_path())
+    with pytest.raises(ValueError, match="delete it"):
+        resnet18(5)
+    assert not (cache / "was run").exists()
+
+
 def test_the_features_are_those_of_torchvision_on_its_own_preprocessing(weights, generator):
     reference = torchvision.models.resnet18()
     reference.load_state_dict(weights)
@@ -80,7 +103,16 @@ def test_small_grey_images_become_photographs_of_three_equal_channels():
     preset = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.transforms()
     plain = out * torch.tensor(preset.std).view(3, 1, 1) + torch.tensor(preset.mean).view(3, 1, 1)
     torch.testing.assert_close(plain[:, 0], plain[:, 2])
+    assert AsPhotograph()(grey).shape == (2, 3, 224, 224)
+    assert AsPhotograph(32)(grey).shape == (2, 3, 32, 32)
     assert plain.min() >= -1e-6 and plain.max() <= 1 + 1e-6
+
+
+def test_a_large_picture_is_averaged_and_not_thinned_out():
+    one_row_in_ten = (torch.arange(320) % 10 == 0).float().view(-1, 1).expand(1, 1, -1, 320)
+    grey = AsPhotograph(32)(torch.full((1, 1, 32, 32), 0.1))
+    small = AsPhotograph(32)(one_row_in_ten)
+    torch.testing.assert_close(small[:, :, 2:-2], grey[:, :, 2:-2], atol=0.1, rtol=0)
 
 
 def test_it_can_be_probed_fine_tuned_and_scored_like_every_other_network(weights, generator):
@@ -98,5 +130,7 @@ def test_bad_arguments_are_errors(weights):
         resnet18(0)
     with pytest.raises(ValueError, match="side is 16"):
         resnet18(5, side=16)
+    with pytest.raises(ValueError, match="side is 31: expected 32 or more"):
+        AsPhotograph(31)
     with pytest.raises(ValueError, match=r"shape \(2, 2, 28, 28\)"):
         resnet18(5)(torch.zeros(2, 2, 28, 28))

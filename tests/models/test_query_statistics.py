@@ -219,3 +219,15 @@ def test_a_single_episode_is_one_task():
     assert task is one
     torch.testing.assert_close(support, features(one.support_x))
     torch.testing.assert_close(queries, features(one.query_x))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model, found: answer_each_task(model, found, lambda _: model),
+        lambda model, found: list(task_features(model.features, found)),
+    ],
+)
+def test_what_is_no_episode_is_refused(use):
+    with pytest.raises(ValueError, match=r"episode is a tuple: expected a metalearn_lite\.tasks"):
+        use(network(), (1, 2))

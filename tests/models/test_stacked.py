@@ -29,6 +29,17 @@ NETWORKS = {
         nn.Linear(12, 3),
     ),
     "mlp": lambda: mlp(5, 3),
+    "a norm after the activation": lambda: nn.Sequential(
+        nn.Conv2d(1, 4, 3, stride=2),
+        nn.ReLU(),
+        BatchStatisticsNorm(4),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 3),
+    ),
+    "a convolution after the pooling": lambda: nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 3, 1), nn.Flatten()
+    ),
     "other kernels": lambda: nn.Sequential(
         nn.Conv2d(1, 4, (5, 3), stride=3, padding=(2, 0), bias=False),
         nn.ReLU(),

@@ -79,6 +79,25 @@ def test_unless_it_is_told_otherwise_tuning_tries_sixteen():
     assert len(tried) == 16
 
 
+def test_a_search_of_one_candidate_scores_the_given_weights_alone():
+    tried = []
+    best = tune_weights(
+        lambda w: tried.append(w) or 0.0, {"a": 3.0}, generator=seeded(0), candidates=1
+    )
+    assert tried == [best] == [{"a": 3.0}]
+
+
+def test_candidates_whose_score_is_not_finite_are_passed_over():
+    scores = iter([math.nan, 1.0, math.inf, 2.0])
+    tried = []
+    options = {"generator": seeded(0), "candidates": 4}
+    best = tune_weights(lambda w: tried.append(w) or next(scores), {"a": 1.0}, **options)
+    assert best == tried[3]
+    scores = iter([math.nan, -math.inf])
+    with pytest.raises(ValueError, match="every candidate scored nan: expected finite numbers"):
+        tune_weights(lambda w: next(scores), {"a": 1.0}, **options | {"candidates": 2})
+
+
 def test_of_equally_good_weights_the_given_ones_stay():
     given = {"a": 1.0, "b": 2.0}
     assert tune_weights(lambda weights: 0.0, given, generator=seeded(0)) == given
@@ -91,6 +110,8 @@ def test_of_equally_good_weights_the_given_ones_stay():
         ({}, {}),
         ({"a": 0.0}, {}),
         ({"a": -1.0}, {}),
+        ({"a": math.nan}, {}),
+        ({"a": math.inf}, {}),
         ({"a": 1.0}, {"candidates": 0}),
         ({"a": 1.0}, {"spread": 0.5}),
         ({"a": 1.0}, {"spread": math.nan}),
@@ -163,6 +184,12 @@ def test_unknown_kinds_raise(kinds):
         UncertaintyWeights(kinds)
 
 
+@pytest.mark.parametrize("wrong", [{}, {"a": torch.ones(1)}])
+def test_uncertainty_takes_a_mapping_of_scalars(wrong):
+    with pytest.raises(ValueError, match="scalar"):
+        UncertaintyWeights({"a": "regression"})(wrong)
+
+
 def test_a_loss_of_an_unknown_task_raises():
     with pytest.raises(ValueError, match=r"losses of unknown tasks \['b'\].*\['a'\]"):
         UncertaintyWeights({"a": "regression"})(losses(b=1))
@@ -172,6 +199,7 @@ def test_a_loss_of_an_unknown_task_raises():
 
 THREE = {"a": 1.0, "b": 2.0, "c": 0.5}
 ONES = dict.fromkeys(THREE, 1.0)
+ONES_2 = {"a": 1.0, "b": 1.0}
 
 
 @pytest.mark.parametrize("lr", [0.001, 0.5, 10.0])
@@ -192,6 +220,27 @@ def test_without_asymmetry_gradnorm_makes_the_weighted_gradients_equally_long():
     lengths = [weights[n] * norms[n] for n in norms]
     assert max(lengths) / min(lengths) < 1.05
     assert sum(weights.values()) == pytest.approx(3)
+
+
+def test_unless_it_is_told_otherwise_gradnorm_takes_the_asymmetry_and_the_step_of_the_paper():
+    now = {"a": 0.9, "b": 0.1, "c": 0.1}
+    usual = gradnorm_step(THREE, ONES, now, ONES, alpha=1.5, lr=0.025)
+    assert gradnorm_step(THREE, ONES, now, ONES) == usual
+    assert gradnorm_step(THREE, ONES, now, ONES, lr=0.05) != usual
+    long, late = {"a": 1.45, "b": 0.55}, {"a": 1.2, "b": 0.8}  # 1.2**1.5 < 1.45 < 1.2**2.5
+    usual, stronger = (gradnorm_step(ONES_2, long, late, ONES_2, **o) for o in ({}, {"alpha": 2.5}))
+    assert usual["a"] < 1 < stronger["a"]
+    w, one, losses = torch.tensor([1.0, 2.0]), torch.ones(2), torch.tensor([0.5, 1.0])
+    # lengths 1 and 2 of mean 1.5, rates 2/3 and 4/3
+    wanted = abs(1 - 1.5 * (2 / 3) ** 1.5) + abs(2 - 1.5 * (4 / 3) ** 1.5)
+    assert gradnorm_loss(w, one, losses, one).item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_step_of_gradnorm_is_one_down_the_slope_in_the_logarithm_of_the_weights():
+    """By hand: lengths 2 and 1 in units of their mean, both to be 1; slopes 4/3 and -2/3."""
+    after = gradnorm_step({"a": 1.0, "b": 1.0}, {"a": 2.0, "b": 1.0}, ONES_2, ONES_2, lr=0.3)
+    a, b = math.exp(-0.3 * 4 / 3), math.exp(0.3 * 2 / 3)
+    assert after == pytest.approx({"a": 2 * a / (a + b), "b": 2 * b / (a + b)})
 
 
 def test_a_task_that_lags_behind_gains_weight():
@@ -248,6 +297,11 @@ def test_a_task_without_a_loss_keeps_its_weight():
         ({"norms": {"a": 1.0}}, r"norms are of \['a'\]"),
         ({"initial_losses": ONES | {"b": 0.0}}, "expected numbers above 0"),
         ({"initial_losses": {"a": 1.0}}, "initial_losses"),
+        ({"weights": THREE | {"a": math.inf}}, r"weights\['a'\] is inf"),
+        ({"norms": ONES | {"b": -0.1}}, r"norms\['b'\] is -0.1: expected a finite number, 0 or"),
+        ({"losses": ONES | {"c": math.nan}}, r"losses\['c'\] is nan: expected a finite number"),
+        ({"alpha": -0.1}, "alpha is -0.1"),
+        ({"lr": -0.1}, "lr is -0.1"),
     ],
 )
 def test_numbers_that_do_not_fit_gradnorm_raise(change, message):

@@ -58,6 +58,8 @@ def test_the_factors_of_the_glyphs_make_four_classifications_and_two_regressions
     tasks = factor_tasks(train, generator=torch.Generator().manual_seed(0))
     assert tuple(tasks.outputs) == FACTORS
     assert tasks.outputs == dict(script=15, family=3, weight=2, slant=2, rotation=1, scale=1)
+    assert [len(p[0]) for p in (tasks.validation, tasks.test)] == [200, 576]  # twice 100 and 288
+    assert all(h.in_features == 32 for h in tasks.network().heads.values())
     network = tasks.network(width=8, generator=torch.Generator().manual_seed(0))
     scores = skill(network, *tasks.test)
     assert tuple(scores) == FACTORS and all(-3 < s < 0.2 for s in scores.values())
@@ -82,6 +84,31 @@ def test_the_factors_of_the_glyphs_make_four_classifications_and_two_regressions
 def test_what_does_not_fit_raises(images, generator, use, message):
     with pytest.raises(ValueError, match=message):
         use(images, generator)
+
+
+def test_the_generator_alone_decides_who_is_in_which_part(images):
+    options, splits = {"names": ["kind"], "validation": 2, "test": 3}, []
+    for seed, elsewhere in ((0, 1), (0, 2), (1, 1)):
+        torch.manual_seed(elsewhere)
+        generator = torch.Generator().manual_seed(seed)
+        splits.append(factor_tasks(images, generator=generator, **options).test[0])
+    assert torch.equal(splits[0], splits[1]) and not torch.equal(splits[0], splits[2])
+
+
+@pytest.mark.parametrize("sizes", [(0, 3), (3, 0), (5, 5)])
+def test_each_part_has_a_character(images, generator, sizes):
+    options = {"generator": generator, "names": ["kind"]}
+    with pytest.raises(ValueError, match="expected at least one for each and one to train on"):
+        factor_tasks(images, validation=sizes[0], test=sizes[1], **options)
+    tasks = factor_tasks(images, validation=1, test=8, **options)
+    assert [len(p[0]) for p in (tasks.train, tasks.validation, tasks.test)] == [4, 4, 32]
+
+
+def test_without_moments_numbers_stay_as_they_are(images):
+    kept = factor_targets(images, ["angle"], moments={"other": (1.0, 2.0)})["angle"]
+    assert torch.equal(kept, images.factors["angle"].reshape(40, 1))
+    moved = factor_targets(images, ["angle"], moments={"angle": (1.0, 2.0)})["angle"]
+    torch.testing.assert_close(moved, (kept - 1) / 2)
 
 
 # --- skill --------------------------------------------------------------------------
@@ -139,6 +166,38 @@ def test_rows_without_a_label_do_not_count():
     values[0] = torch.nan
     part = skill(Fixed(size=output[:, :1]), ROWS[1:], {"size": VALUES[1:]})
     assert skill(Fixed(size=output[:, :1]), ROWS, {"size": values}) == pytest.approx(part)
+
+
+def test_unless_it_is_told_otherwise_128_inputs_pass_at_once():
+    seen = []
+
+    class Counting(Fixed):
+        def forward(self, x):
+            seen.append(len(x))
+            return super().forward(x)
+
+    rows = ROWS.repeat(50, 1)
+    skill(Counting(size=VALUES), rows, {"size": VALUES.repeat(50, 1)})
+    assert seen == [128, 128, 44]
+
+
+def test_each_value_is_guessed_by_its_own_mean():
+    values = torch.tensor([[0.0, 10.0], [2.0, 30.0]])
+    network = Fixed(size=torch.tensor([[1.0, 20.0], [1.0, 20.0]]))
+    assert skill(network, ROWS[:2], {"size": values}) == pytest.approx({"size": 0}, abs=1e-6)
+
+
+def test_a_class_that_no_label_names_is_guessed_never():
+    labels = torch.tensor([0, 0, 1, 1])
+    guess = torch.tensor([1 / 2, 1 / 2, 1e-30]).log().expand(4, 3)
+    scores = skill(Fixed(sort=guess), ROWS[:4], {"sort": labels})
+    assert scores == pytest.approx({"sort": 0}, abs=1e-6)
+
+
+def test_without_any_label_there_is_no_skill():
+    none = {"sort": torch.full((6,), MISSING), "size": torch.full((6, 1), torch.nan)}
+    scores = skill(Fixed(sort=torch.eye(3)[LABELS], size=VALUES), ROWS, none)
+    assert all(score != score for score in scores.values()) and list(scores) == list(none)
 
 
 def test_tasks_without_a_head_or_without_targets_are_left_out():

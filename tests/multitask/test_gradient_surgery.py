@@ -51,6 +51,44 @@ def test_a_loss_that_does_not_depend_on_the_trunk_has_a_gradient_of_zero(problem
     found = task_gradients(losses, parameters, vectorize=vectorize)
     assert list(found) == list(losses)
     assert not found["constant"].any() and not found["other"].any() and found["a"].any()
+    alone = task_gradients({"other": 2 * other}, parameters, vectorize=vectorize)
+    assert torch.equal(alone["other"], torch.zeros_like(found["a"]))
+
+
+@pytest.mark.parametrize("vectorize", [False, True])
+def test_a_weight_of_no_dimension_and_one_that_no_loss_depends_on_have_their_place(vectorize):
+    scale, idle = torch.tensor(3.0, requires_grad=True), torch.ones(2, 2, requires_grad=True)
+    losses = {"a": scale.square(), "b": 5 * scale}
+    found = task_gradients(losses, [idle, scale], vectorize=vectorize)
+    assert found["a"].tolist() == [0, 0, 0, 0, 6] and found["b"].tolist() == [0, 0, 0, 0, 5]
+
+
+@pytest.mark.parametrize("vectorize", [False, True])
+def test_gradients_lie_where_the_weights_do_whatever_the_default_device(problem, vectorize):
+    parameters, losses = problem
+    losses |= {"constant": torch.tensor(1.0, dtype=torch.float64)}
+    expected = task_gradients(losses, parameters, vectorize=vectorize)
+    with torch.device("meta"):
+        found = task_gradients(losses, parameters, vectorize=vectorize)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient)
+
+
+def test_a_backward_pass_that_looks_at_its_values_is_taken_unless_all_go_at_once():
+    class Looking(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient if gradient.sum() > 0 else -gradient
+
+    weight = torch.tensor([1.0, 2.0], requires_grad=True)
+    loss = Looking.apply(weight).sum()
+    assert torch.equal(task_gradients({"a": loss}, [weight])["a"], torch.ones(2))
+    with pytest.raises(RuntimeError, match=r"Batching|vmap"):
+        task_gradients({"a": loss}, [weight], vectorize=True)
 
 
 def test_the_graph_is_kept_and_grad_is_left_alone(problem):
@@ -93,6 +131,12 @@ def test_cosines_do_not_depend_on_the_length_of_a_gradient():
     g = gradients(3)
     lengths = torch.tensor([[1e-6], [1.0], [1e6]], dtype=torch.float64)
     torch.testing.assert_close(gradient_cosine(lengths * g), gradient_cosine(g))
+
+
+def test_no_cosine_is_beyond_one_not_even_by_rounding():
+    for seed in range(50):
+        g = gradients(1, seed=seed)
+        assert gradient_cosine(torch.cat([g, 3 * g, -0.7 * g])).abs().max() <= 1
 
 
 def test_a_gradient_of_zero_has_cosines_of_zero():
@@ -160,6 +204,17 @@ def test_the_order_matters_with_more_than_two_tasks_and_the_generator_decides_it
         pcgrad(g)
 
 
+def test_the_order_of_three_is_drawn_and_that_of_two_is_not():
+    with pytest.raises(ValueError, match="got 3 gradients and no generator"):
+        pcgrad(gradients(3))
+    generator, state = seeded(0), torch.get_rng_state()
+    before = generator.get_state()
+    pcgrad(gradients(2), generator)
+    pcgrad(gradients(2))
+    assert torch.equal(generator.get_state(), before)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_opposite_gradients_cancel():
     g = gradients(1)
     torch.testing.assert_close(pcgrad(torch.cat([g, -2 * g])), torch.zeros(6, dtype=g.dtype))
@@ -195,6 +250,13 @@ def test_for_two_tasks_the_direction_is_the_nearest_point_of_the_segment():
         shares = torch.linspace(0, 1, 10_001, dtype=g.dtype)[:, None]
         lengths = (shares * g[0] + (1 - shares) * g[1]).norm(dim=1)
         assert mgda(g).norm() == pytest.approx(lengths.min().item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"iterations": 0}, {"tol": 1e9}])
+def test_a_search_that_ends_at_once_weighs_all_alike(options):
+    g, thirds = gradients(3), torch.full((3,), 1 / 3, dtype=torch.float64)
+    torch.testing.assert_close(mgda_weights(g, **options), thirds)
+    torch.testing.assert_close(frank_wolfe(g @ g.T, **options), thirds)
 
 
 def test_no_mixture_is_shorter():
@@ -271,3 +333,9 @@ def test_a_gradient_of_zero_changes_nothing_in_pcgrad():
 def test_gradients_that_are_no_gradients_raise(use, rows):
     with pytest.raises(ValueError, match="expected \\(tasks, p\\), finite"):
         use(rows)
+
+
+@pytest.mark.parametrize("use", [gradient_cosine, pcgrad, mgda])
+def test_gradients_that_are_a_list_raise(use):
+    with pytest.raises(ValueError, match=r"gradients are a list: expected a tensor \(tasks, p\)"):
+        use([torch.ones(3)])

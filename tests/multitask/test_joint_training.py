@@ -109,6 +109,34 @@ def test_without_balance_it_is_adam_on_the_sum_of_the_losses(data):
     assert_same(train(model, data), twin)
 
 
+def test_unless_it_is_told_otherwise_a_step_sees_64_and_the_first_has_a_size_of_0_006(data):
+    usual = {"minibatch": 64, "lr": 6e-3, "generator": seeded(0)}
+    found = train_together(network(), *data, steps=3, generator=seeded(0))
+    assert_same(found, train_together(network(), *data, steps=3, **usual), atol=0, rtol=0)
+    held_out = data[0][:16], {name: t[:16] for name, t in data[1].items()}
+    train(network(), data, steps=20, validation=held_out)  # looked at once, at the end
+    with pytest.raises(ValueError, match="every is 20 and steps 19: expected at most as many"):
+        train(network(), data, steps=19, validation=held_out)
+
+
+@pytest.mark.parametrize(
+    ("balance", "usual"),
+    [
+        (lambda **o: by_gradnorm({"sort": 1.0, "size": 3.0}, **o), {"alpha": 1.5, "lr": 0.025}),
+        (lambda **o: by_uncertainty(both_kinds(), **o), {"lr": 0.05}),
+    ],
+)
+def test_unless_it_is_told_otherwise_a_balance_learns_at_its_usual_pace(data, balance, usual):
+    told = train(network(), data, balance=balance(**usual))
+    assert_same(train(network(), data, balance=balance()), told, atol=0, rtol=0)
+    faster = train(network(), data, balance=balance(**usual | {"lr": 0.5}))
+    assert not torch.equal(faster.trunk[0].weight, told.trunk[0].weight)
+
+
+def both_kinds():
+    return UncertaintyWeights({"sort": "classification", "size": "regression"})
+
+
 def test_surgery_by_the_plain_sum_is_plain_training(data):
     balance = by_surgery(lambda rows: rows.sum(0))
     assert_same(train(network(), data, balance=balance), train(network(), data))
@@ -199,7 +227,8 @@ def test_batches_without_a_label_of_a_task_do_no_harm(data, balance):
 
 def test_the_model_and_the_targets_that_are_given_are_unchanged(data):
     model = network()
-    train(model, data)
+    trained = train(model, data)
+    assert all(p.grad is None for p in trained.parameters())
     assert_same(model, network())
     assert all(p.grad is None for p in model.parameters())
 
@@ -217,6 +246,45 @@ def test_early_stopping_returns_the_best_that_was_seen(data):
     stopped = train(network(), (x, reversed_targets), validation=held_out, **options)
     best, last = (sum(skill(m, *held_out).values()) for m in (stopped, plain))
     assert best > last + 0.5  # learning the opposite, the first look is the best
+
+
+def test_the_validation_is_looked_at_after_every_so_many_steps(data, monkeypatch):
+    begun, looks = [], []
+    module = "metalearn_lite.multitask.joint_training.skill"
+    monkeypatch.setattr(module, lambda *_: looks.append(len(begun)) or {"sort": 0.5})
+    watch = {"watch": lambda step, model, losses: begun.append(step), "validation": data}
+    train(network(), data, steps=12, every=5, **watch)
+    assert begun == list(range(12)) and looks == [5, 10]
+
+
+def test_the_best_is_that_of_the_highest_mean_over_the_tasks_that_have_a_skill(data, monkeypatch):
+    scores = iter([{"a": 0.4, "b": math.nan}, {"a": 0.3, "b": 0.4}, {"a": 0.2, "b": 0.5}])
+    monkeypatch.setattr("metalearn_lite.multitask.joint_training.skill", lambda *_: next(scores))
+    seen = []
+    watch = {"watch": lambda step, model, losses: seen.append(copy.deepcopy(model))}
+    stopped = train(network(), data, steps=6, every=2, validation=data, **watch)
+    assert_same(stopped, seen[2], atol=0, rtol=0)  # as it was after two steps
+
+
+def test_a_validation_without_any_skill_is_an_error(data):
+    x, targets = data
+    alike = x, {"sort": torch.zeros_like(targets["sort"]), "size": torch.ones(N, 2)}
+    with pytest.raises(ValueError, match="no task of the validation has a skill: expected labels"):
+        train(network(), data, steps=2, every=2, validation=alike)
+
+
+def test_gradnorm_measures_on_the_last_matrix_of_the_trunk(data, monkeypatch):
+    layers = [nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8)]
+    model = initialise(MultiTask(nn.Sequential(*layers), {"sort": nn.Linear(8, 2)}), seeded(0))
+    losses, seen = {"sort": F.cross_entropy(model(data[0])["sort"], data[1]["sort"])}, []
+
+    def step(weights, norms, *others, **options):
+        seen.append(norms)
+        return weights
+
+    monkeypatch.setattr("metalearn_lite.multitask.joint_training.gradnorm_step", step)
+    by_gradnorm({"sort": 1.0})(model, losses)
+    assert seen == [pytest.approx({"sort": model.trunk[4].weight.grad.norm().item()})]
 
 
 def test_no_steps_need_no_look_at_the_validation(data):
@@ -257,6 +325,8 @@ def test_targets_that_do_not_fit_raise(data):
     x, targets = data
     with pytest.raises(ValueError, match=r"heads \['size', 'sort'\]"):
         train(network(), (x, {"sort": targets["sort"]}))
+    with pytest.raises(ValueError, match="got 0 inputs"):
+        train(network(), (x[:0], {name: t[:0] for name, t in targets.items()}))
     with pytest.raises(ValueError, match="got 47 inputs"):
         train(network(), (x[1:], targets))
 

@@ -90,6 +90,15 @@ def test_examples_without_a_label_count_for_nothing(model, x, targets):
     assert all(g.isfinite().all() for g in gradient)
 
 
+def test_one_label_alone_counts_in_full(model, x, targets):
+    outputs, alone = model(x), targets | {"sort": torch.full((6,), MISSING)}
+    alone["sort"][2], alone["size"] = 1, torch.full((6, 1), torch.nan)
+    alone["size"][3] = 0.5
+    losses = task_losses(outputs, alone)
+    torch.testing.assert_close(losses["sort"], F.cross_entropy(outputs["sort"][2], torch.tensor(1)))
+    torch.testing.assert_close(losses["size"], (outputs["size"][3, 0] - 0.5).square())
+
+
 def test_a_task_without_any_label_has_a_loss_and_a_gradient_of_zero(model, x, targets):
     none = targets | {
         "sort": torch.full((6,), MISSING),

@@ -14,10 +14,12 @@ from metalearn_lite.evaluation import evaluate
 from metalearn_lite.models import Network, conv4
 from metalearn_lite.prototypes import (
     LearnedRidge,
+    head_learn,
     head_predict,
     logistic_head,
     prototypes,
     ridge_head,
+    ridge_learn,
     ridge_loss,
     ridge_predict,
     svm_head,
@@ -84,6 +86,15 @@ def test_both_forms_of_the_solution_are_one():
     (weight, bias), (padded, same) = (ridge_head(x, LABELS, penalty=0.3) for x in (z, wide))
     torch.testing.assert_close(padded[:, :6], weight, rtol=0, atol=1e-10)
     torch.testing.assert_close(same, bias, rtol=0, atol=1e-10)
+
+
+@each_size
+def test_a_ridge_head_lies_where_its_features_do_whatever_the_default_device(d):
+    z = random(7, d)
+    expected = ridge_head(z, LABELS)
+    with torch.device("meta"):
+        found = ridge_head(z, LABELS)
+    assert all(torch.equal(p, q) for p, q in zip(found, expected, strict=True))
 
 
 @each_size
@@ -155,6 +166,56 @@ def test_a_class_that_is_only_named_raises(fit):
 def test_a_setting_that_is_not_positive_raises(call, name, bad):
     with pytest.raises(ValueError, match=f"{name} is {bad}: expected a finite number above 0"):
         call(bad)
+
+
+@pytest.mark.parametrize(
+    ("fit", "usual", "other"),
+    [
+        (ridge_head, {"penalty": 1.0}, {"penalty": 2.0}),
+        (svm_head, {"strength": 1.0}, {"strength": 2.0}),
+        (logistic_head, {"l2": 1e-3}, {"l2": 1e-2}),
+    ],
+)
+def test_unless_it_is_told_otherwise_a_head_is_fitted_with_the_usual_strength(fit, usual, other):
+    z = random(7, 5)
+    (weight, _), (same, _), (changed, _) = (fit(z, LABELS, **o) for o in ({}, usual, other))
+    assert torch.equal(weight, same) and (changed - weight).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("predict", "usual", "others"),
+    [
+        (ridge_predict, {"penalty": 1.0, "scale": 1.0}, [{"penalty": 2.0}, {"scale": 2.0}]),
+        (svm_predict, {"strength": 1.0}, [{"strength": 0.01}]),
+    ],
+)
+def test_a_prediction_takes_its_settings_or_else_the_usual_ones(predict, usual, others, tasks):
+    model, episode = network(), tasks.sample(seeded(2))
+    outputs = predict(model, episode)
+    assert torch.equal(predict(model, episode, **usual), outputs)
+    for other in [*others, {"statistics": "single"}]:
+        assert (predict(model, episode, **other) - outputs).abs().max() > 1e-6
+
+
+def test_a_learned_ridge_begins_at_one_and_learns_a_task_with_a_factor_of_one(tasks):
+    task = tasks.sample(seeded(2))
+    learner = LearnedRidge(network())
+    assert learner.penalty.item() == 1 and learner.scale.item() == 1
+    learner = LearnedRidge(network(), penalty=0.3)
+    for options, penalty in (({}, 0.3), ({"factor": 2.0}, 0.6)):
+        learned = ridge_learn(learner, task, **options)
+        wanted = head_learn(learner.network, task, fit=partial(ridge_head, penalty=penalty))
+        torch.testing.assert_close(learned.weight, wanted.weight)
+
+
+def test_one_task_is_learned_at_a_time_and_its_queries_ask_for_no_other_class(tasks):
+    learn = partial(head_learn, fit=ridge_head)
+    with pytest.raises(ValueError, match="the episode holds 2 tasks: expected one"):
+        learn(network(), tasks.sample(seeded(2), batch=2))
+    task = tasks.sample(seeded(2))
+    asked = Episode(task.support_x, task.support_y, task.query_x, task.query_y + 1)
+    with pytest.raises(ValueError, match=r"class \[4\] has no example in the support set"):
+        learn(network(), asked)
 
 
 @pytest.mark.parametrize("function", [ridge_loss, ridge_predict])

@@ -88,6 +88,24 @@ def test_many_distances_are_those_of_few(monkeypatch):
     torch.testing.assert_close(prototype_logits(z, c), few)
 
 
+def test_many_distances_keep_their_digits_far_from_zero(monkeypatch):
+    monkeypatch.setattr("metalearn_lite.prototypes.means.MOST_DIFFERENCES", 0)
+    z, c = torch.randn(2, 6, 3, generator=seeded(0)) + torch.tensor([1000.0, 0.0, -1000.0])
+    exact = -torch.cdist(z.double(), c.double()).square()
+    torch.testing.assert_close(prototype_logits(z, c).double(), exact, rtol=1e-4, atol=1e-4)
+
+
+def test_up_to_64_mebibytes_of_differences_are_formed_one_by_one(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("the binomial formula")
+
+    monkeypatch.setattr(torch, "addmm", refuse)
+    means = torch.empty(4096, 1, device="meta")  # shapes alone
+    assert prototype_logits(torch.empty(4096, 1, device="meta"), means).shape == (4096, 4096)
+    with pytest.raises(AssertionError, match="the binomial formula"):
+        prototype_logits(torch.empty(4097, 1, device="meta"), means)
+
+
 def test_the_square_at_distance_zero_has_a_gradient():
     z = random(1, 5).requires_grad_()
     prototype_logits(z, z.detach().clone()).sum().backward()
@@ -154,6 +172,14 @@ def test_the_gradient_is_the_central_difference(tasks):
     assert (values[0] - values[1]) / 2e-8 == pytest.approx((slope @ direction).item(), rel=1e-4)
 
 
+@pytest.mark.parametrize("options", [{"scale": 0.1}, {"distance": "cosine", "scale": 10.0}])
+def test_the_loss_takes_distance_and_scale(options, tasks):
+    model, episode = network(), tasks.sample(seeded(2))
+    logits = prototype_predict(model, episode, **options)
+    loss = nn.functional.cross_entropy(logits, episode.query_y)
+    torch.testing.assert_close(prototype_loss(model, episode, **options).detach(), loss)
+
+
 def test_predictions_are_those_of_the_loss_and_take_any_number_of_ways(tasks):
     model, episode = network(), tasks.sample(seeded(2), batch=3)  # four ways, a head of three
     logits = prototype_predict(model, episode)
@@ -214,6 +240,28 @@ def test_training_and_scoring_are_those_of_every_method(tasks):
     assert torch.equal(model.head.weight, before["head.weight"])
 
 
-def test_one_task_is_learned_at_a_time(tasks):
+def test_one_task_is_learned_at_a_time_and_its_queries_ask_for_no_other_class(tasks):
     with pytest.raises(ValueError, match="the episode holds 2 tasks: expected one"):
         prototype_learn(network(), tasks.sample(seeded(2), batch=2))
+    task = tasks.sample(seeded(2))
+    asked = Episode(task.support_x, task.support_y, task.query_x, task.query_y + 1)
+    with pytest.raises(ValueError, match=r"class \[4\] has no example in the support set"):
+        prototype_learn(network(), asked)
+
+
+def test_unless_it_is_told_otherwise_scores_are_plain_squared_distances(tasks):
+    model, episode, usual = network(), tasks.sample(seeded(2)), {"distance": "euclidean"}
+    usual["scale"] = 1.0
+    z, c = random(6, 5), random(3, 5, seed=1)
+    assert torch.equal(prototype_logits(z, c), prototype_logits(z, c, **usual))
+    assert prototype_loss(model, episode) == prototype_loss(model, episode, **usual)
+    predicted = prototype_predict(model, episode)
+    assert torch.equal(predicted, prototype_predict(model, episode, **usual))
+    learned, told = prototype_learn(model, episode), prototype_learn(model, episode, **usual)
+    assert torch.equal(learned(episode.query_x), told(episode.query_x))
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])
+def test_a_scale_that_is_not_positive_raises(scale):
+    with pytest.raises(ValueError, match=f"scale is {scale}: expected a finite number above 0"):
+        prototype_logits(random(6, 5), random(3, 5), scale=scale)

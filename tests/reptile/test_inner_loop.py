@@ -144,3 +144,30 @@ def test_the_ends_are_those_of_ordinary_training_on_the_same_minibatches(optimiz
             (twin(x[task, rows]) - y[task, rows]).square().mean().backward()
             steps.step()
         all_close({n: p[task] for n, p in ends.items()}, named(twin), rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize(("steps", "minibatch"), [(3, None), (3, 4), (3, 100), (0, 2)])
+def test_steps_on_all_examples_and_no_steps_draw_nothing(steps, minibatch):
+    episode, order = sines()(2), seeded(0)
+    before = order.get_state()
+    x, y = episode.support_x, episode.support_y
+    ends = ends_of_tasks(small_mlp(), x, y, Walk(0.1, steps, minibatch, "sgd", None, order))
+    assert torch.equal(order.get_state(), before)
+    whole = ends_of_tasks(small_mlp(), x, y, Walk(0.1, steps, None, "sgd", None, None))
+    all_close(ends, whole, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_parameter_that_nothing_depends_on_stays_where_it_is(optimizer):
+    class Idle(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.idle = nn.Linear(1, 1).double(), nn.Parameter(torch.ones(2))
+
+        def forward(self, x):
+            return self.used(x)
+
+    episode = sines()(2)
+    walk = Walk(0.1, 2, None, optimizer, None, None)
+    ends = ends_of_tasks(Idle(), episode.support_x, episode.support_y, walk)
+    assert torch.equal(ends["idle"], torch.ones(2, 2)) and ends["used.bias"].abs().min() > 0

@@ -17,6 +17,7 @@ from metalearn_lite.randomness import seeded
 from metalearn_lite.reptile import (
     InnerAdam,
     interpolate,
+    reptile_learn,
     reptile_loss,
     reptile_predict,
     reptile_step,
@@ -308,7 +309,32 @@ def test_prediction_leaves_a_running_adam_as_it_was():
     torch.testing.assert_close(outputs, torch.stack(alone))
 
 
+@pytest.mark.parametrize("call", [reptile_step, reptile_loss])
+def test_what_is_no_episode_is_refused(call):
+    with pytest.raises(ValueError, match=r"episode is a str: expected a metalearn_lite\.tasks"):
+        call(small_mlp(), "sines", inner_lr=0.1, inner_steps=1)
+
+
+def test_one_task_is_learned_at_a_time():
+    with pytest.raises(ValueError, match="the episode holds 2 tasks: expected one"):
+        reptile_learn(small_mlp(), sines()(2), inner_lr=0.1, inner_steps=1)
+
+
 # minibatches
+
+
+@pytest.mark.parametrize("call", [reptile_step, reptile_loss, reptile_predict])
+def test_the_generator_alone_orders_the_examples(call):
+    model, episode = small_mlp(), sines()(2)
+    before = torch.get_rng_state()
+
+    def run(seed):
+        options = {"inner_lr": 0.1, "inner_steps": 2, "minibatch": 2, "generator": seeded(seed)}
+        found = call(model, episode, **options)
+        return torch.cat([p.flatten() for p in found.values()]) if call is reptile_step else found
+
+    assert torch.equal(run(0), run(0)) and not torch.equal(run(0), run(1))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 # what is left alone, and what is refused

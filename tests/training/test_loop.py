@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from metalearn_lite.checkpoint import load_manifest
+from metalearn_lite.checkpoint import load_checkpoint, load_manifest
 from metalearn_lite.evaluation import Scores, evaluate
 from metalearn_lite.losses import default_loss
 from metalearn_lite.models import mlp
@@ -107,6 +107,21 @@ def test_validation_is_called_on_time_and_remembered():
     assert len(calls) == 2 and history.validation[0][2] > 0
 
 
+def test_unless_it_is_told_otherwise_every_500th_iteration_is_validated_and_saved(tmp_path):
+    def stop_at_502(model, episode):
+        stop_at_502.calls += 1
+        if stop_at_502.calls == 502:
+            raise InterruptedError
+        return model.weight.square().sum()
+
+    stop_at_502.calls, path = 0, tmp_path / "run.zip"
+    options = {"batch": None, "checkpoint": path, "validate": lambda _: Scores.of([0.25, 0.75])}
+    with pytest.raises(InterruptedError):
+        train(torch.nn.Linear(1, 1), stop_at_502, iterations=600, **options)
+    saved = load_checkpoint(path)["history"]
+    assert len(saved["loss"]) == 500 and [i for i, *_ in saved["validation"]] == [500]
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_loses_nothing(tmp_path):
     def diverge_at_8(model, episode):
         diverge_at_8.calls += 1
@@ -151,8 +166,17 @@ def test_counts_below_one_are_errors(option):
         train(new_model(), **{option: 0})
 
 
+def test_what_is_no_generator_is_refused_whatever_the_tasks():
+    with pytest.raises(ValueError, match="generator is 0: expected a torch"):
+        meta_train(new_model(), joint, Bandits(), iterations=1, batch=4, generator=0)
+
+
 def test_the_progress_bar_is_shown_unless_switched_off(capsys):
     train(new_model(), progress=True)
+    shown = capsys.readouterr().err
+    assert "0/20" in shown and not shown.endswith("\n")  # and cleared at the end
+    options = {"iterations": 20, "batch": 4, "generator": torch.Generator()}
+    meta_train(new_model(), joint, TASKS, **options)
     assert "0/20" in capsys.readouterr().err
     train(new_model(), progress=False)
     assert capsys.readouterr().err == ""

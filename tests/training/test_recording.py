@@ -8,7 +8,7 @@ from metalearn_lite.models import mlp
 from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import SineTasks
 from metalearn_lite.training import meta_train, recorded
-from metalearn_lite.training.recording import _shadow
+from metalearn_lite.training.recording import Recording, _shadow, _tensors
 
 TASKS = SineTasks(3, 3)
 
@@ -58,3 +58,20 @@ def test_the_copy_that_is_recorded_follows_the_model_and_shares_no_graph_with_it
     for mine, theirs in zip(shadow.parameters(), model.parameters(), strict=True):
         assert mine is not theirs and mine.grad is None
         assert mine.requires_grad == theirs.requires_grad
+
+
+def test_playing_reads_the_new_episode_and_hands_on_the_loss_and_its_gradient():
+    """A graph of one kernel, imitated: it adds up all numbers of the episode."""
+    place, other = TASKS.sample(seeded(1), 2), TASKS.sample(seeded(2), 2)
+    loss, gradients = torch.zeros(()), (torch.zeros(3),)
+
+    class Graph:
+        def replay(self):
+            loss.copy_(sum(t.sum() for t in _tensors(place)))
+            gradients[0].fill_(7.0)
+
+    weight = torch.zeros(3, requires_grad=True)
+    found = Recording(mlp(), place, Graph(), loss, gradients).play(other, [weight])
+    found.backward()
+    torch.testing.assert_close(found.detach(), sum(t.sum() for t in _tensors(other)))
+    assert torch.equal(weight.grad, torch.full((3,), 7.0))

@@ -88,6 +88,12 @@ def test_the_rows_follow_the_generator_that_is_given():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_rows_are_drawn_where_the_generator_is_whatever_the_default_device():
+    with torch.device("meta"):
+        x, y = sampler(X, Y, 4, None, seeded(0))()
+    assert torch.equal(x, X[y])
+
+
 @pytest.mark.parametrize("minibatch", [None, 4])
 def test_augmentation_changes_the_inputs_that_were_drawn_and_no_target(minibatch):
     generator, given = seeded(0), []
@@ -106,6 +112,8 @@ def test_what_is_drawn_at_random_needs_a_generator_and_an_example():
         sampler(X, Y, 4, None, None)
     with pytest.raises(ValueError, match="give a generator"):
         sampler(X, Y, None, lambda x, _: x, None)
+    with pytest.raises(ValueError, match="generator is 0: expected a torch"):
+        sampler(X, Y, 4, None, 0)
     with pytest.raises(ValueError, match="minibatch is 0: expected a whole number, 1 or more"):
         sampler(X, Y, 0, None, seeded(0))
 
@@ -230,3 +238,15 @@ def test_the_steps_are_counted_in_the_error(model, data):
     batches = [(x, y), (x * float("nan"), y)]
     with pytest.raises(ValueError, match="the loss is nan in step 2"):
         take_steps(model, lambda: batches.pop(0), RATES, steps=2, l2_sp=0.0, momentum=0.0)
+
+
+def test_a_step_in_inference_mode_names_the_mode(model, data):
+    outputs, optimizer = model(data[0]), torch.optim.SGD(model.parameters(), lr=0.1)
+    with torch.inference_mode(), pytest.raises(ValueError, match=r"gradients .* torch\.no_grad"):
+        take_step(optimizer, outputs, data[1], 0)
+
+
+def test_a_step_refuses_outputs_that_are_not_one_tensor(model, data):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="the network returned a tuple: expected one tensor"):
+        take_step(optimizer, (model(data[0]), None), data[1], 0)

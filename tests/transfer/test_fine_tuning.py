@@ -308,6 +308,7 @@ def test_a_predict_function_equals_adapting_by_hand(model, generator):
         ({"l2_sp": -0.1}, "l2_sp is -0.1"),
         ({"l2_sp": float("nan")}, "l2_sp is nan"),
         ({"momentum": 1.0}, "momentum is 1.0: expected less than 1"),
+        ({"momentum": -0.1}, "momentum is -0.1: expected a finite number, 0 or more"),
         ({"layer_lrs": {"feature": 0.1}}, r"no layer is named \['feature'\]"),
         ({"layer_lrs": {"head": -0.1}}, "rates below 0"),
         ({"minibatch": 4}, "give a generator"),
@@ -318,6 +319,20 @@ def test_a_predict_function_equals_adapting_by_hand(model, generator):
 def test_fine_tuning_names_what_is_wrong(model, problem, options, message):
     with pytest.raises(ValueError, match=message):
         fine_tune(model, *problem, **{"steps": 2, "lr": 0.1, **options})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (x, y[:-1]), "30 inputs and 29 labels"),
+        (lambda x, y: (x[:0], y[:0]), "0 inputs and 0 labels"),
+        (lambda x, y: (x, y + 1), "from 1 to 5: expected int64 of shape .* 0 to 4"),
+        (lambda x, y: (x * torch.nan, y), "x holds NaN or infinity"),
+    ],
+)
+def test_data_that_do_not_fit_are_errors_even_without_a_step(model, problem, change, message):
+    with pytest.raises(ValueError, match=message):
+        fine_tune(model, *change(*problem), steps=0, lr=0.1)
 
 
 def test_the_probe_names_what_is_wrong(model, problem):
@@ -351,7 +366,44 @@ def test_unless_it_is_told_otherwise_a_task_is_probed_like_any_data(model, probl
     assert torch.equal(weak.head.weight, linear_probe(model, x, y, l2=1.0).head.weight)
 
 
+def test_unless_it_is_told_otherwise_fine_tuning_is_plain_descent_and_a_probe_has_a_weak_pull(
+    model, problem
+):
+    x, y = problem
+    usual = {"l2_sp": 0.0, "head_steps": 0, "momentum": 0.0, "minibatch": None, "augment": None}
+    tuned = fine_tune(model, x, y, steps=2, lr=0.1)
+    assert same_weights(tuned, fine_tune(model, x, y, steps=2, lr=0.1, **usual))
+    probed = linear_probe(model, x, y)
+    assert same_weights(probed, linear_probe(model, x, y, l2=1e-3))
+    assert not same_weights(probed, linear_probe(model, x, y, l2=2e-3))
+
+
+def test_learning_one_task_is_fine_tuning_from_a_head_of_zeros_or_from_the_probe(model, problem):
+    x, y = problem
+    task, options = Episode(x, y, x, y), {"steps": 2, "lr": 0.1}
+    tuned = fine_tune_learn(model, task, **options)
+    assert same_weights(tuned, fine_tune(new_head(model, 5), x, y, **options))
+    both = lp_ft_learn(model, task, **options)
+    assert same_weights(both, fine_tune(linear_probe(model, x, y), x, y, **options))
+
+
+@pytest.mark.parametrize("head_seed", [None, 3])
+def test_each_episode_begins_with_zeros_or_with_the_head_of_the_seed(head_seed, generator):
+    seen, network = [], mlp(generator=generator)
+
+    def adapt(start, x, y):
+        seen.append(start.head.weight.detach())
+        return start
+
+    batch = SineTasks(5, 5).sample(generator, batch=2)
+    as_predict(adapt, head_seed=head_seed)(network, batch)
+    drawn = None if head_seed is None else torch.Generator().manual_seed(head_seed)
+    wanted = new_head(network, 1, generator=drawn).head.weight
+    assert len(seen) == 2 and all(torch.equal(weight, wanted) for weight in seen)
+
+
 LEARNS = [
+    lambda model, task: as_predict(lambda start, x, y: start)(model, task),
     probe_learn,
     partial(fine_tune_learn, steps=1, lr=0.1),
     partial(lp_ft_learn, steps=1, lr=0.1),

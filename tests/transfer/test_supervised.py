@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from metalearn_lite.models import conv4, fix_statistics
+from metalearn_lite.models import Network, conv4, fix_statistics
 from metalearn_lite.transfer import features, fine_tune, pretrain
 
 
@@ -36,6 +36,40 @@ def test_pretraining_learns_its_classes_and_follows_the_generator(problem):
     assert same_weights(*runs)
     x, y = problem
     assert (runs[0](x).argmax(1) == y).double().mean() > 0.9
+
+
+def test_unless_it_is_told_otherwise_a_step_sees_64_and_the_first_has_a_size_of_0_006(
+    model, problem
+):
+    usual = {"minibatch": 64, "lr": 6e-3, "augment": None, "progress": False}
+    runs = [
+        pretrain(model, *problem, steps=2, generator=torch.Generator().manual_seed(0), **options)
+        for options in ({}, usual)
+    ]
+    assert same_weights(*runs)
+
+
+def test_unless_it_is_told_otherwise_512_inputs_pass_at_once():
+    seen = []
+
+    class Counting(torch.nn.Module):
+        def forward(self, x):
+            seen.append(len(x))
+            return x
+
+    x = torch.arange(1100.0).view(-1, 1)
+    assert torch.equal(features(Network(Counting(), torch.nn.Linear(1, 1)), x), x)
+    assert seen == [512, 512, 76]
+
+
+def test_a_bar_is_shown_only_where_asked_for_and_cleared_at_the_end(model, problem, capsys):
+    options = {"steps": 2, "minibatch": 2, "generator": torch.Generator()}
+    trained = pretrain(model, *problem, **options)
+    assert capsys.readouterr().err == ""
+    assert all(p.grad is None for p in trained.parameters())
+    pretrain(model, *problem, progress=True, **options)
+    shown = capsys.readouterr().err
+    assert "0/2" in shown and not shown.endswith("\n")
 
 
 def test_no_steps_of_pretraining_give_a_copy(model, problem):

@@ -97,6 +97,12 @@ def test_a_game_may_have_one_round(episodes):
     assert len(game["rounds"]) == 1
 
 
+def test_the_first_and_the_last_class_can_be_the_answer(episodes):
+    support, query, _ = episodes
+    game = data_of(guess_game(support, query, torch.tensor([0, 4, 0]), label="?").data, "game")
+    assert [r["answer"] for r in game["rounds"]] == [0, 4, 0]
+
+
 @pytest.mark.parametrize("answers", [[0, 1, 5], [0, -1, 2], [0, 1]])
 def test_an_answer_that_is_no_class_is_an_error(episodes, answers):
     support, query, _ = episodes
@@ -122,6 +128,8 @@ def test_ink_is_dark_on_light_four_times_enlarged(episodes):
     drawn = np.asarray(Image.open(io.BytesIO(content)))
     assert drawn.shape == (112, 112) and drawn.dtype == np.uint8
     assert (drawn[:, :50] == 0).all() and (drawn[:, 62:] == 255).all()
+    edge = drawn[0, 50:62].astype(int)
+    assert (np.diff(edge) >= 0).all() and len(set(edge)) > 3  # from dark to light in greys
     content = base64.b64decode(game["rounds"][1]["query"].partition(",")[2])
     assert (np.asarray(Image.open(io.BytesIO(content))) == 255 - 102).all()
 
