@@ -7,7 +7,7 @@ import torch
 
 from metalearn_lite import tasks as tasks_module
 from metalearn_lite.checks import audit_episodes, marked_images
-from metalearn_lite.checks.episodes import BY_CLASS, BY_GROUP, CURES
+from metalearn_lite.checks.episodes import BY_CLASS, BY_GROUP, CURES, _LabelOrder
 from metalearn_lite.datasets import ClassImages
 from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import Episode, ImageTasks, SineTasks
@@ -325,3 +325,12 @@ def test_the_audit_goes_on_from_the_generator_that_it_is_given():
     for _ in range(3):
         Faulty().sample(other)
     assert torch.equal(generator.get_state(), other.get_state())
+
+
+@pytest.mark.parametrize(("returns", "found"), [(19, False), (20, True)])
+def test_labels_are_judged_from_twenty_returns_of_a_class_on(returns, found):
+    order = _LabelOrder()
+    for _ in range(returns + 1):
+        assert list(order.add([7], [3], ways=5)) == []
+    got = "a class keeps its label in 100 % of its next tasks, by chance 20 %"
+    assert order.faults() == ({"fixed labels": got} if found else {})

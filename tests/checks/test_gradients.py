@@ -235,3 +235,13 @@ def test_what_is_not_one_finite_number_raises(value, model, sines):
 def test_a_single_task_is_no_batch(model, sines):
     with pytest.raises(ValueError, match="got a single task: expected a batch"):
         check_batch(maml, model, next(sines.unbind()))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+def test_the_error_is_a_share_of_the_slope_whatever_the_scale_of_the_loss(scale, model, sines):
+    def slightly_steep(model, episode):
+        loss = scale * maml(model, episode)
+        return 1.00001 * loss - 0.00001 * loss.detach()
+
+    assert check_gradient(maml, model, sines) < 1e-7
+    assert 1e-6 < check_gradient(slightly_steep, model, sines) < 1.01e-5

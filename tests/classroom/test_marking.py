@@ -113,6 +113,25 @@ def test_a_closed_function_is_closed_wherever_it_is_known_and_only_there():
     assert all(vars(proto_maml)[key] is value for key, value in before.items())
 
 
+def test_a_closed_function_is_closed_in_the_notebook_too(monkeypatch):
+    notebook = sys.modules["__main__"]
+    monkeypatch.setattr(notebook, "adapt", maml.adapt, raising=False)
+
+    def check():
+        """It is your own."""
+        notebook.adapt(1)
+
+    assert "metalearn_lite.maml.adapt is closed" in complaint(check, closed=("maml.adapt",))
+
+
+def test_what_was_closed_in_this_process_is_opened_again():
+    before = maml.adapt
+    put_back = marking._close("maml.adapt")
+    closed = maml.adapt
+    put_back()
+    assert closed is not before and maml.adapt is before
+
+
 def test_a_class_is_closed_with_its_methods():
     from metalearn_lite.evaluation import Scores
 
@@ -139,6 +158,7 @@ def test_seeds_are_fresh_unless_they_are_set(monkeypatch):
     assert first == fresh_seeds(3) and len(set(first)) == 3
     monkeypatch.setenv(marking.SEED, "8")
     assert first != fresh_seeds(3)
+    assert 2**30 < max(fresh_seeds(100)) < 2**31
 
 
 def test_the_random_state_of_a_check_follows_the_seed(monkeypatch):

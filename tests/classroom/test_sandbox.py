@@ -42,6 +42,17 @@ def test_it_may_take_four_gibibytes_besides(gibibytes, answer):
     assert run_apart(takes, seconds=20) == answer
 
 
+def test_the_limits_are_set_beside_what_is_used_already(monkeypatch):
+    resource = pytest.importorskip("resource")
+    limits = {}
+    monkeypatch.setattr(resource, "setrlimit", limits.__setitem__)
+    with mmap.mmap(-1, 3 * 2**30):  # promised by the system, and not used
+        sandbox._limit(2.5)
+    memory, least = limits[resource.RLIMIT_AS], 3 * 2**30 + 4 * 2**30
+    assert memory[0] == memory[1] > least
+    assert limits[resource.RLIMIT_CPU] == (3, 4)
+
+
 def test_what_it_changes_is_changed_in_the_copy_alone(capsys):
     values = [1]
 
@@ -126,3 +137,13 @@ def test_memory_is_limited():
         return "given"
 
     assert run_apart(greedy, seconds=20) == "refused"
+
+
+def test_a_copy_that_was_ended_leaves_nothing_behind():
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    sandbox._end(child)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(child, os.WNOHANG)

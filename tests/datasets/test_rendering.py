@@ -202,6 +202,26 @@ def test_factors_stay_in_readable_ranges(drawn):
     assert drawn.factors["stroke"].min() > 0.5 and drawn.factors["stroke"].max() < 3
 
 
+def test_factors_are_spread_as_documented_in_the_source(drawn):
+    rotation, shear, scale, stroke = (
+        drawn.factors[name].double() for name in ("rotation", "shear", "scale", "stroke")
+    )
+    weight, slant = drawn.factors["weight"], drawn.factors["slant"]
+    assert weight.double().mean() == pytest.approx(0.3, abs=0.02)
+    assert slant.double().mean() == pytest.approx(0.3, abs=0.02)
+    assert rotation.mean() == pytest.approx(0, abs=0.3)
+    assert rotation.std() == pytest.approx(10, rel=0.02)
+    for oblique in (0, 1):
+        assert shear[slant == oblique].mean() == pytest.approx(0.3 * oblique, abs=0.01)
+        assert shear[slant == oblique].std() == pytest.approx(0.15, rel=0.03)
+    assert scale.median() == pytest.approx(0.9, rel=0.01)
+    assert scale.log().std() == pytest.approx(0.12, rel=0.02)
+    for bold in (0, 1):
+        least = 1 + 0.6 * bold
+        assert stroke[weight == bold].min() == pytest.approx(least, abs=0.01)
+        assert stroke[weight == bold].max() == pytest.approx(least + 1, abs=0.01)
+
+
 def test_the_script_factor_names_the_group(drawn):
     names = drawn.factor_names["script"]
     assert tuple(names[code] for code in drawn.factors["script"][:, 0]) == drawn.groups
@@ -249,6 +269,12 @@ def test_plain_letters_are_20_pixels_long_and_in_the_middle(plain):
         lengths.append(last - first + 1)
     longer = torch.maximum(*lengths)
     assert longer.min() >= 19 and longer.max() <= 21
+
+
+def test_pixels_are_counted_from_the_middle_of_the_image():
+    x, y = rendering._pixels().unbind(-1)
+    steps = torch.arange(28) - 13.5
+    assert torch.equal(x, steps.expand(28, 28)) and torch.equal(y, x.T)
 
 
 def test_a_letter_that_a_family_lacks_is_blank():

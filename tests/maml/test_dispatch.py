@@ -257,6 +257,28 @@ def test_adapted_parameters_of_a_batch_are_those_of_its_tasks(case, first_order)
             torch.testing.assert_close(together[name][i], alone[name])
 
 
+def test_adapted_parameters_are_differentiated_twice_unless_told_otherwise(case):
+    model, episode = case
+    params = dict(model.named_parameters())
+
+    def slopes(**options):
+        adapted = adapt(
+            model,
+            params,
+            episode.support_x,
+            episode.support_y,
+            inner_lr=RATE,
+            inner_steps=1,
+            **options,
+        )
+        loss = sum(p.square().sum() for p in adapted.values())
+        found = torch.autograd.grad(loss, list(params.values()), materialize_grads=True)
+        return torch.cat([g.flatten() for g in found])
+
+    assert torch.equal(slopes(), slopes(first_order=False))
+    assert not torch.allclose(slopes(), slopes(first_order=True))
+
+
 @pytest.mark.parametrize("task_by_task", [True, False])
 def test_the_model_stays_bitwise_the_same(case, task_by_task):
     model, episode = case
