@@ -96,3 +96,19 @@ def test_what_learns_one_task_takes_no_batch_and_no_negative_steps(generator):
         scratch_learn(mlp(), batch, steps=1, lr=0.1)
     with pytest.raises(ValueError, match="steps is -1"):
         from_scratch(mlp(), next(batch.unbind()), steps=-1)
+
+
+@pytest.mark.parametrize("nearest", [nearest_pixel, nearest_feature])
+def test_a_query_of_a_class_without_an_example_is_an_error(nearest, episode):
+    known = episode.support_y < 4
+    less = Episode(
+        episode.support_x[known], episode.support_y[known], episode.query_x, episode.query_y
+    )
+    with pytest.raises(ValueError, match=r"class \[4\] has no example in the support set"):
+        nearest(conv4(5, width=8), less)
+
+
+def test_from_scratch_takes_five_steps_of_a_half_unless_told_otherwise(episode):
+    model = conv4(5, width=8)
+    usual = from_scratch(model, episode)
+    assert torch.equal(usual, from_scratch(model, episode, steps=5, lr=0.5))
