@@ -117,6 +117,7 @@ def test_a_seed_gives_the_same_bytes_on_one_thread_and_on_two(one_family):
 def test_another_seed_gives_other_drawings_of_the_same_letters(one_family):
     global_state = torch.get_rng_state()
     one, other = (rendering.render_glyphs(seed=seed, examples=1) for seed in (0, 1))
+    assert torch.equal(rendering.render_glyphs(examples=1).images, one.images)
     assert other.characters == one.characters
     assert (other.images != one.images).flatten(1).any(1).all()
     assert torch.equal(torch.get_rng_state(), global_state)
@@ -303,8 +304,25 @@ def test_a_letter_is_printed_upright_in_the_middle_of_twice_as_many_pixels():
 
 
 def test_a_letter_is_cut_out_without_empty_edges():
-    ink = rendering._raster(rendering._font("DejaVu Sans"), "l")
+    font = rendering._font("DejaVu Sans")
+    font.set_size(64, 72)
+    ink = rendering._raster(font, "i")
+    assert (ink > 127).sum() == (font.get_image() > 127).sum()
     assert all(side.max() > 127 for side in (ink[0], ink[-1], ink[:, 0], ink[:, -1]))
+
+
+def test_a_stem_is_printed_in_greys_as_wide_as_the_font_has_it():
+    font = rendering._font("DejaVu Sans")
+    font.set_size(64, 72)
+    ink = rendering._raster(font, "l")
+    assert ink[10].sum() / 255 == pytest.approx(64 * 184 / 2048, abs=0.05)
+    assert (ink == ink[10])[3:-3].all()
+
+
+def test_a_letter_is_as_printed_unless_a_pen_is_asked_for():
+    usual = rendering.plain_bitmaps(["A"], "DejaVu Serif")
+    assert torch.equal(usual, rendering.plain_bitmaps(["A"], "DejaVu Serif", pen=False))
+    assert not torch.equal(usual, rendering.plain_bitmaps(["A"], "DejaVu Serif", pen=True))
 
 
 def factors_of(**given):

@@ -8,6 +8,7 @@ from metalearn_lite.judging import (
     nearest_pixel,
     scratch_learn,
 )
+from metalearn_lite.judging.baselines import nearest_pixel_learn
 from metalearn_lite.models import conv4, mlp
 from metalearn_lite.tasks import Episode, ImageTasks, SineTasks
 
@@ -94,6 +95,8 @@ def test_what_learns_one_task_takes_no_batch_and_no_negative_steps(generator):
     batch = SineTasks(10, 5).sample(generator, batch=3)
     with pytest.raises(ValueError, match="holds 3 tasks: expected one"):
         scratch_learn(mlp(), batch, steps=1, lr=0.1)
+    with pytest.raises(ValueError, match="holds 3 tasks: expected one"):
+        nearest_pixel_learn(None, batch)
     with pytest.raises(ValueError, match="steps is -1"):
         from_scratch(mlp(), next(batch.unbind()), steps=-1)
 
