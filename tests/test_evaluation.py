@@ -372,7 +372,8 @@ def test_a_bar_is_shown_if_it_is_asked_for(tasks, generator, capsys):
     evaluate(None, zeros, tasks, episodes=2, generator=generator)
     assert capsys.readouterr().err == ""
     evaluate(None, zeros, tasks, episodes=2, generator=generator, progress=True)
-    assert "0/2" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "0/2" in shown and shown.endswith("\r")  # and it is wiped away when it is full
 
 
 def test_no_episodes_and_no_values_are_errors(tasks, generator):
