@@ -237,7 +237,7 @@ def test_a_single_task_is_no_batch(model, sines):
         check_batch(maml, model, next(sines.unbind()))
 
 
-@pytest.mark.parametrize("scale", [1.0, 1000.0])
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1000.0])
 def test_the_error_is_a_share_of_the_slope_whatever_the_scale_of_the_loss(scale, model, sines):
     def slightly_steep(model, episode):
         loss = scale * maml(model, episode)

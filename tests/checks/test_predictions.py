@@ -265,3 +265,15 @@ def test_answers_may_differ_by_a_millionth_of_the_largest_unless_told_otherwise(
 def test_three_queries_are_enough():
     tasks = ImageTasks(TASKS.images, ways=3, shots=1, queries=1)
     assert examine(nearest_pixel, None, tasks).follows_labels == 1
+
+
+@pytest.mark.parametrize(("ways", "half"), [(3, 2), (4, 2), (5, 3)])
+def test_queries_are_asked_all_together_and_half_of_them_alone(ways, half):
+    asked = []
+
+    def watched(model, episode):
+        asked.append(len(episode.query_x))
+        return nearest_pixel(model, episode)
+
+    examine(watched, None, ImageTasks(TASKS.images, ways=ways, shots=1, queries=1))
+    assert set(asked) == {ways, half}
