@@ -49,6 +49,17 @@ def test_an_assertion_without_words_is_shown_as_it_stands(capsys):
     assert found == "not yet: this does not hold: assert double(0) == 0\n"
 
 
+def test_the_line_that_is_shown_is_the_innermost(capsys):
+    def inner(answer):
+        assert answer(1) == 3
+
+    def middle(answer):
+        inner(answer)
+
+    found = said(capsys, middle, lambda x: x)
+    assert found == "not yet: this does not hold: assert answer(1) == 3\n"
+
+
 @pytest.mark.parametrize("kind", [ValueError, TypeError, NotImplementedError, KeyError])
 def test_any_exception_counts_as_not_yet(capsys, kind):
     def broken(x):

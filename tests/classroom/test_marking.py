@@ -4,6 +4,7 @@ import linecache
 import os
 import random
 import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -124,12 +125,31 @@ def test_a_closed_function_is_closed_in_the_notebook_too(monkeypatch):
     assert "metalearn_lite.maml.adapt is closed" in complaint(check, closed=("maml.adapt",))
 
 
+def test_what_belongs_to_somebody_else_is_not_touched(monkeypatch):
+    other = ModuleType("other")
+    other.adapt = maml.adapt
+    monkeypatch.setitem(sys.modules, "other", other)
+    put_back = marking._close("maml.adapt")
+    held = other.adapt
+    put_back()
+    assert held is maml.adapt
+
+
 def test_what_was_closed_in_this_process_is_opened_again():
     before = maml.adapt
     put_back = marking._close("maml.adapt")
     closed = maml.adapt
     put_back()
     assert closed is not before and maml.adapt is before
+    seen = []
+    words = marking._complaint(lambda: seen.append(maml.adapt), ("maml.adapt", "maml.MetaSGD"))
+    assert words == "" and seen != [before] and maml.adapt is before
+    assert isinstance(maml.MetaSGD, type)
+
+
+def test_what_there_is_not_cannot_be_closed():
+    with pytest.raises(ValueError, match=r"cannot close 'maml\.nothing': expected a function of"):
+        marking._close("maml.nothing")
 
 
 def test_a_class_is_closed_with_its_methods():

@@ -53,6 +53,24 @@ def test_the_limits_are_set_beside_what_is_used_already(monkeypatch):
     assert limits[resource.RLIMIT_CPU] == (3, 4)
 
 
+@pytest.mark.parametrize("place", ["elsewhere", "with a GPU"])
+def test_where_a_process_cannot_be_copied_safely_there_is_no_copy(place, monkeypatch):
+    if place == "elsewhere":
+        monkeypatch.setattr(sys, "platform", "darwin")
+    else:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert run_apart(lambda: str(os.getpid()), seconds=20) == str(os.getpid())
+
+
+def test_a_copy_computes_with_one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert run_apart(lambda: str(torch.get_num_threads()), seconds=20) == "1"
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_what_it_changes_is_changed_in_the_copy_alone(capsys):
     values = [1]
 
