@@ -10,7 +10,7 @@ operator itself (non-maximum suppression) still fails, and says so.
 Who meets that message imports ``metalearn_lite`` first, or once more ``torchvision`` after it.
 """
 
-import importlib.util
+import importlib.machinery
 import sys
 from pathlib import Path
 
@@ -22,7 +22,8 @@ _declared: list[torch.library.Library] = []  # a schema lives as long as its lib
 
 def compiled_part_loads() -> bool:
     """Tell whether torchvision's compiled operators load beside this PyTorch."""
-    spec = importlib.util.find_spec("torchvision")
+    # By the path alone: other finders may declare what is missing while they are asked.
+    spec = importlib.machinery.PathFinder.find_spec("torchvision")
     if spec is None or spec.origin is None:
         return True  # not installed: let the import itself say so
     try:

@@ -173,6 +173,84 @@ def test_what_killed_writes_left_behind_is_removed_and_a_write_under_way_is_not(
     assert not old.exists() and new.exists() and other.exists()
 
 
+@pytest.mark.parametrize(("age", "stays"), [(3600, True), (3601, False)])
+def test_what_was_left_behind_is_removed_after_an_hour(age, stays, path, monkeypatch):
+    left = path.parent / ".run.zip.a.unfinished"
+    left.write_bytes(b"half")
+    os.utime(left, (10_000, 10_000))
+    monkeypatch.setattr("time.time", lambda: 10_000.0 + age)
+    write_atomically(path, b"whole")
+    assert left.exists() == stays
+
+
+def test_what_is_written_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
+    path, sizes = tmp_path / "new" / "folder" / "file", []
+
+    def sync(descriptor):
+        sizes.append((os.fstat(descriptor).st_size, path.exists()))
+
+    monkeypatch.setattr("os.fsync", sync)
+    write_atomically(path, b"content")
+    assert sizes == [(7, False)] and path.read_bytes() == b"content"
+
+
+def test_a_state_that_is_no_dict_is_named(path):
+    with pytest.raises(ValueError, match=r"the state is a list: expected a dict, such as model"):
+        save_checkpoint(path, [torch.zeros(1)])
+
+
+def test_a_folder_is_named(tmp_path):
+    with pytest.raises(ValueError, match="is a folder: expected a file written by save_checkp"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_manifest_tells_a_reader_without_this_package_what_is_in_the_file(path):
+    save_checkpoint(path, {"a": [torch.zeros(2), {"b": torch.zeros(3, dtype=torch.int64)}], "c": 1})
+    manifest = load_manifest(path)
+    assert manifest["tensors"] == {"a.0": "float32 (2,)", "a.1.b": "int64 (3,)"}
+    assert manifest["torch"] == torch.__version__ and manifest["metadata"] == {}
+    with zipfile.ZipFile(path) as archive:
+        payload, text = archive.read("state.pt"), archive.read("manifest.json").decode()
+    assert manifest["sha256"] == hashlib.sha256(payload).hexdigest()
+    assert text.startswith('{\n "format": ')  # one entry a line
+
+
+def test_tensors_go_to_the_device_that_is_asked_for(path):
+    save_checkpoint(path, {"x": torch.zeros(2)})
+    assert load_checkpoint(path)["x"].device.type == "cpu"
+    assert load_checkpoint(path, device="meta")["x"].device.type == "meta"
+
+
+@pytest.mark.parametrize(("count", "more"), [(8, False), (9, True)])
+def test_eight_differences_are_shown(count, more, path):
+    save_checkpoint(path, {})
+    expected = {f"x{i}": torch.zeros(1) for i in range(count)}
+    with pytest.raises(ValueError, match=f"does not fit in {count} place") as error:
+        load_checkpoint(path, expected=expected)
+    assert str(error.value).count(": missing") == 8 and ("; …" in str(error.value)) == more
+
+
+def test_a_checkpoint_that_someone_has_compressed_is_refused_however_small(path):
+    save_checkpoint(path, {"x": torch.rand(10)})
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("padding", bytes(10_000))
+        archive.writestr("manifest.json", parts["manifest.json"], zipfile.ZIP_DEFLATED)
+        archive.writestr("state.pt", parts["state.pt"])
+    with pytest.raises(ValueError, match="checkpoints are not compressed"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("manifest", ["[]", "{}"])
+def test_a_manifest_without_a_format_is_named(manifest, path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("manifest.json", manifest)
+        archive.writestr("state.pt", b"")
+    with pytest.raises(ValueError, match="has format None: expected 'metalearn_lite checkpoint 1'"):
+        load_checkpoint(path)
+
+
 def test_a_bomb_is_refused_before_it_is_unpacked(path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("manifest.json", "{}")
@@ -199,4 +277,5 @@ def test_a_bomb_within_the_state_is_refused_too(path):
 def test_the_refusal_of_code_does_not_say_how_to_run_it(path):
     with pytest.raises(ValueError, match="could run code when it is loaded") as refused:
         save_checkpoint(path, {"x": Trap()})
+    assert "plain values (print), which" in str(refused.value)
     assert "weights_only" not in str(refused.value) and "safe_globals" not in str(refused.value)

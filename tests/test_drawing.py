@@ -41,6 +41,8 @@ def test_what_cannot_be_drawn_from_is_named():
         groups_of([])
     with pytest.raises(ValueError, match=r"images is a NoneType: expected a torch\.Tensor"):
         pool_of([], 1, 1, 1)
+    with pytest.raises(ValueError, match=r"shape \(5, 3\): expected \(classes, examples, \.\.\.\)"):
+        pool_of(torch.zeros(5, 3), 1, 1, 1)
     with pytest.raises(ValueError, match="6 ways need 6 classes, but the data holds 5"):
         pool_of(torch.zeros(5, 3, 2), 6, 1, 1)
     with pytest.raises(ValueError, match="need 4 images of each class, but the data holds 3"):

@@ -6,7 +6,13 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from metalearn_lite.evaluation import Scores, accuracy, evaluate, paired_difference
+from metalearn_lite.evaluation import (
+    Scores,
+    accuracy,
+    default_metric,
+    evaluate,
+    paired_difference,
+)
 from metalearn_lite.models import conv4, mlp
 from metalearn_lite.tasks import Episode, ImageTasks, SineTasks
 
@@ -366,7 +372,8 @@ def test_a_bar_is_shown_if_it_is_asked_for(tasks, generator, capsys):
     evaluate(None, zeros, tasks, episodes=2, generator=generator)
     assert capsys.readouterr().err == ""
     evaluate(None, zeros, tasks, episodes=2, generator=generator, progress=True)
-    assert "0/2" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "0/2" in shown and shown.endswith("\r")  # and it is wiped away when it is full
 
 
 def test_no_episodes_and_no_values_are_errors(tasks, generator):
@@ -509,3 +516,41 @@ def test_a_digest_knows_shapes_types_arrays_and_slots():
 
 def test_equal_scores_can_be_compared():
     assert Scores.of([1.0, 2.0]) == Scores.of([1.0, 2.0]) != Scores.of([1.0, 3.0])
+
+
+def test_what_is_no_generator_no_tasks_no_outputs_and_no_scores_is_named(tasks, generator):
+    score = {"episodes": 1, "generator": generator}
+    with pytest.raises(ValueError, match=r"generator is 0: expected a torch\.Generator"):
+        evaluate(None, zeros, tasks, episodes=1, generator=0)
+    with pytest.raises(ValueError, match=r"tasks is a list: expected something with sample"):
+        evaluate(None, zeros, [], **score)
+    with pytest.raises(ValueError, match=r"outputs is a list: expected a torch\.Tensor"):
+        evaluate(None, lambda *_: [0.0], tasks, **score)
+    scores = Scores.of([1.0, 2.0])
+    for pair in ((scores, [1.0, 2.0]), ([1.0, 2.0], scores)):
+        with pytest.raises(ValueError, match=r"is a list: expected a metalearn_lite\.evaluation"):
+            paired_difference(*pair)
+
+
+def test_values_that_nobody_knows_are_not_scored(generator):
+    class Unknown:
+        def sample(self, generator):
+            e = SineTasks(5, 3).sample(generator)
+            return Episode.unlabelled(e.support_x, e.support_y, e.query_x)
+
+    with pytest.raises(ValueError, match="a query has no label in episode 0"):
+        evaluate(mlp(), forward, Unknown(), episodes=1, generator=generator)
+
+
+def test_the_usual_metric_is_the_mean_of_squares_or_the_share_that_is_right():
+    values = default_metric(torch.tensor([[1.0], [5.0]]), torch.tensor([[0.0], [2.0]]))
+    assert values.item() == 5 and values.dtype == torch.float64
+    right = default_metric(torch.eye(4)[[0, 1, 2, 0]], torch.arange(4))
+    assert right.item() == 0.75 and right.dtype == torch.float64
+
+
+def test_accuracy_refuses_what_is_not_a_number():
+    outputs = torch.rand(3, 4)
+    outputs[1, 2] = math.nan
+    with pytest.raises(ValueError, match="outputs hold NaN: expected finite numbers"):
+        accuracy(outputs, torch.zeros(3, dtype=torch.int64))

@@ -1,12 +1,13 @@
 """The loss of a task: which one, over what the mean goes, and which targets are refused."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from metalearn_lite.losses import default_loss, task_loss
+from metalearn_lite.losses import _outside, default_loss, task_loss
 from metalearn_lite.randomness import seeded
 
 LABELS = torch.tensor([0, 2, 1, 2])
@@ -100,3 +101,11 @@ def test_empty_sets_and_outputs_without_a_row_are_refused(outputs, targets):
     kind = torch.int64 if len(targets) == 1 else torch.float64
     with pytest.raises(ValueError, match="a target for each, n of 1 or more"):
         task_loss(random(*outputs), torch.zeros(targets, dtype=kind))
+
+
+def test_labels_are_not_read_while_a_gpu_records_and_are_everywhere_else(monkeypatch):
+    on_gpu = SimpleNamespace(is_cuda=True, min=lambda: 0, max=lambda: 3)
+    for recording in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda r=recording: r)
+        assert _outside(on_gpu, 3) is not recording
+        assert _outside(LABELS, 2) is True and _outside(LABELS, 3) is False

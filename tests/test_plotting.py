@@ -86,6 +86,11 @@ def test_the_style_is_that_of_all_figures_that_follow():
         plotting.use_style()
         for name, value in plotting.STYLE.items():
             assert plt.rcParams[name] == value
+        sizes = ("figure.dpi", "font.size", "lines.linewidth")
+        assert [plt.rcParams[name] for name in sizes] == [120, 10, 2]
+        assert plt.rcParams["figure.constrained_layout.use"] is True
+        for part in ("axes.spines.top", "axes.spines.right", "axes.grid", "legend.frameon"):
+            assert plt.rcParams[part] is False
 
 
 def test_images_stand_in_the_grid_where_they_belong(ax):
@@ -113,6 +118,15 @@ def test_images_are_parted_by_white_lines(ax):
     assert [line.get_xdata()[0] for line in across] == [4.5, 9.5]
     assert [line.get_ydata()[0] for line in down] == [3.5]
     assert {to_hex(line.get_color()) for line in ax.lines} == {"#ffffff"}
+
+
+def test_images_have_no_frame_and_no_ticks_and_lines_of_one_width(ax):
+    with plt.rc_context({"lines.linewidth": 7}):
+        plotting.show_images(ax, torch.zeros(2, 2, 4, 5), labels=["a", "b"])
+    assert not any(spine.get_visible() for spine in ax.spines.values())
+    assert [line.get_linewidth() for line in ax.lines] == [2, 2]
+    marks = (*ax.xaxis.get_major_ticks(), *ax.yaxis.get_major_ticks())
+    assert {tick.tick1line.get_markersize() for tick in marks} == {0}
 
 
 def test_wrong_rows_are_errors(ax):
@@ -163,7 +177,10 @@ def test_chance_is_a_dotted_line_that_is_drawn_if_it_is_known(ax):
     plotting.score_bars(ax, {"MAML": Scores.of([0.8, 0.9])}, chance=0.2)
     (chance,) = (line for line in ax.lines[before:] if line.get_linestyle() == ":")
     assert list(chance.get_xdata()) == [20, 20]
-    assert [t.get_text() for t in ax.texts] == ["guessing"]
+    (name,) = ax.texts
+    assert name.get_text() == "guessing" and name.get_fontsize() == 8
+    assert name.xy == (20, 0.45) and name.xyann == (4, -8)  # points: right of the line, below
+    assert ax.get_xlabel() == "accuracy on query images (%)"
     assert all(line.get_linestyle() != ":" for line in ax.lines[:before])
 
 
@@ -176,6 +193,7 @@ def test_a_band_has_a_line_and_an_area_in_the_colour_of_its_method(ax):
     (area,) = ax.collections
     assert to_hex(area.get_facecolor()[0]) == COLOURS["MAML"].lower()
     heights = area.get_paths()[0].vertices[:, 1]
+    assert area.get_alpha() == 0.2 and area.get_linewidth() == 0
     assert heights.min() == pytest.approx(1.5 - scores[0].half_width)
     assert heights.max() == pytest.approx(2.5 + scores[1].half_width)
     assert ax.get_legend_handles_labels()[1] == ["MAML"]
@@ -204,6 +222,24 @@ def test_groups_of_intervals_stand_beside_each_other(ax):
     assert ax.get_yticks().tolist() == [0, -1]
     (interval,) = ax.containers[1][2][0].get_segments()
     assert interval[1, 0] - interval[0, 0] == pytest.approx(200 * scores["scale"].half_width)
+
+
+def test_a_group_of_intervals_stands_on_its_lines_unless_it_is_shifted(ax):
+    scores = {"script": Scores.of([0.1, 0.2]), "scale": Scores.of([0.3, 0.5])}
+    assert plotting.intervals(ax, scores, label="one", colour="black") is ax
+    assert [c[0].get_ydata()[0] for c in ax.containers] == [0, -1]
+    ends = ax.containers[0][1]
+    assert {cap.get_markersize() for cap in ends} == {8}  # 4 points to each side
+
+
+def test_a_number_is_white_above_six_tenths_of_the_strongest_colour(ax):
+    values = {("a", "a"): 0.6, ("a", "b"): 0.61, ("b", "a"): -0.59, ("b", "b"): -0.61}
+    assert plotting.matrix(ax, values, ["a", "b"], limit=1) is ax
+    assert [t.get_color() for t in ax.texts] == ["black", "white", "black", "white"]
+    assert {t.get_fontsize() for t in ax.texts} == {8}
+    assert {(t.get_ha(), t.get_va()) for t in ax.texts} == {("center", "center")}
+    assert {(t.get_rotation(), t.get_ha()) for t in ax.get_xticklabels()} == {(30, "right")}
+    assert not any(spine.get_visible() for spine in ax.spines.values())
 
 
 def test_a_matrix_leaves_out_pairs_without_a_value(ax):

@@ -300,12 +300,33 @@ def test_noise_falls_on_the_support_targets_alone(generator):
     assert flat.query_y.abs().max() == 0
 
 
+def test_noise_has_the_precision_of_the_targets_and_without_it_nothing_is_drawn(generator):
+    options = {"amplitude": (0, 0), "dtype": torch.float64}
+    noise = SineTasks(10, 1, noise=0.5, **options).sample(generator).support_y
+    assert not torch.equal(noise, noise.float().double())
+    SineTasks(10, 1, **options).sample(generator)
+    exact = torch.Generator().set_state(generator.get_state())
+    SineTasks(10, 1, noise=0.0, **options).sample(generator)
+    for count in (1, 1, 11):  # amplitude, phase and inputs
+        torch.rand(count, generator=exact, dtype=torch.float64)
+    assert torch.equal(generator.get_state(), exact.get_state())
+
+
+def test_a_seed_is_no_generator_of_tasks(numbered):
+    for tasks in (ImageTasks(numbered, 5, 1, 3), SineTasks(5, 3)):
+        with pytest.raises(ValueError, match=r"generator is 0: expected a torch\.Generator"):
+            tasks.sample(0)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"amplitude": (2, 1)}, "amplitude is \\(2, 1\\)"),
         ({"phase": (1, 0)}, "phase is"),
         ({"x_range": (1, 0)}, "x_range is"),
+        ({"x_range": (-math.inf, 0)}, "x_range is"),
+        ({"x_range": (0, math.inf)}, "x_range is"),
+        ({"phase": (0, math.nan)}, "phase is"),
         ({"noise": -1.0}, "noise is -1.0"),
     ],
 )
@@ -442,6 +463,8 @@ def test_labels_and_values_hold_tasks_from_another_dimension_on(shape, labels, v
 
 
 def test_a_function_for_one_task_refuses_several(numbered, generator):
+    with pytest.raises(ValueError, match=r"episode is a tuple: expected a metalearn_lite\.tasks"):
+        check_single((1, 2))
     check_single(ImageTasks(numbered, 5, 1, 3).sample(generator))
     for batch in (1, 3):
         with pytest.raises(ValueError, match=f"holds {batch} tasks: expected one; go through"):

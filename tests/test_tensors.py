@@ -5,6 +5,7 @@ cell gives what the plain input gives, or a ``ValueError`` that says what was go
 """
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -302,6 +303,7 @@ def test_classes_are_compared_only_where_there_are_any():
     check_classes(torch.tensor([0, 1]), torch.tensor([1, -1]))
     check_classes(torch.tensor([0.5]), torch.tensor([7.0]))
     check_classes(torch.tensor([0]), torch.tensor([], dtype=torch.int64))
+    check_classes(torch.tensor([], dtype=torch.int64), torch.tensor([0]))
     with pytest.raises(ValueError, match=r"class \[5\] has no example .* labels go up to 1"):
         check_classes(torch.tensor([0, 1]), torch.tensor([5, 0]))
 
@@ -316,6 +318,17 @@ def test_float64_is_exact_wherever_it_is_computed():
     x = torch.tensor([1.0, 1e-8])
     assert in_float64(x).dtype == torch.float64 and in_float64(x).tolist() == x.tolist()
     assert in_float64(torch.tensor([True, False])).mean() == 0.5
+
+
+def test_what_lies_where_there_is_no_float64_goes_to_the_cpu_first():
+    def lying_on(device):
+        here = SimpleNamespace(double=lambda: "in float64 where it was")
+        there = SimpleNamespace(double=lambda: "in float64 on the CPU")
+        here.device, here.cpu = SimpleNamespace(type=device), lambda: there
+        return here
+
+    assert in_float64(lying_on("mps")) == "in float64 on the CPU"
+    assert in_float64(lying_on("cuda")) == "in float64 where it was"
 
 
 def test_full_precision_changes_half_types_alone():

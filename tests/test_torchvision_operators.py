@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+import metalearn_lite
 from metalearn_lite import torchvision_operators
 
 USE = """
@@ -62,12 +65,18 @@ def test_nothing_is_declared_where_the_parts_match(monkeypatch, setting):
     assert torchvision_operators.declare_missing() is False
 
 
+def broken(path):
+    raise OSError("undefined symbol")
+
+
 def test_declaring_twice_changes_nothing():
     torchvision_operators.declare_missing()
     assert torchvision_operators.declare_missing() is False
 
 
-def test_it_says_that_it_declared_and_does_so_once(monkeypatch):
+@pytest.fixture
+def defined(monkeypatch):
+    """What is declared, where nothing is yet and the compiled part does not load."""
     defined = []
 
     class Library:
@@ -78,11 +87,38 @@ def test_it_says_that_it_declared_and_does_so_once(monkeypatch):
             defined.append(schema.partition("(")[0])
 
     monkeypatch.setattr(torchvision_operators, "_declared", [])
-    monkeypatch.setattr(torchvision_operators, "compiled_part_loads", lambda: False)
+    monkeypatch.setattr(torch.ops, "load_library", broken)
     monkeypatch.setattr(torch.library, "Library", Library)
     for part in ("cuda", "hip"):
         monkeypatch.setattr(torch.version, part, None)
     monkeypatch.setattr(sys, "platform", "linux")
+    return defined
+
+
+def test_it_says_that_it_declared_and_does_so_once(defined):
     assert torchvision_operators.declare_missing() is True
     assert defined == [("torchvision", "DEF"), "nms", "qnms"]
     assert torchvision_operators.declare_missing() is False
+
+
+def test_to_declare_before_torchvision_was_imported_declares_once(defined, monkeypatch):
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [metalearn_lite._BeforeTorchvision, *sys.meta_path])
+    assert torchvision_operators.declare_missing() is True
+    assert defined == [("torchvision", "DEF"), "nms", "qnms"]
+
+
+def test_the_compiled_part_is_the_file_beside_torchvisions_first(monkeypatch):
+    loaded, parts = [], torchvision_operators.compiled_part_loads
+    found = SimpleNamespace(origin=str(Path("somewhere", "torchvision", "__init__.py")))
+    monkeypatch.setattr("importlib.machinery.PathFinder.find_spec", lambda name: found)
+    monkeypatch.setattr(torch.ops, "load_library", loaded.append)
+    assert parts() is True and loaded == [Path("somewhere", "torchvision", "_C.so")]
+    monkeypatch.setattr(torch.ops, "load_library", broken)
+    assert parts() is False
+
+
+@pytest.mark.parametrize("found", [None, SimpleNamespace(origin=None)])
+def test_what_is_not_installed_is_left_to_its_import(found, monkeypatch):
+    monkeypatch.setattr("importlib.machinery.PathFinder.find_spec", lambda name: found)
+    assert torchvision_operators.compiled_part_loads() is True

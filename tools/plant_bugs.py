@@ -5,6 +5,7 @@
 In each room `--count` bugs are drawn from all that could be planted there: a comparison, a sign, a
 number, a condition, a keyword or a statement is changed in a copy of the package, and
 `tests/ROOM/test_MODULE.py` is run on it. Printed are the survivors and the shares that were found.
+Without a bug these tests must pass, or they would notice every one.
 What only the type checker reads, and `strict` of a zip that never fails, is left as it is.
 A bug that changes nothing that anyone could see stands in tools/equivalent_bugs.toml, with the
 reason. With `--all` every bug of the modules that are named is planted. Ends with 1 if fewer than
@@ -169,12 +170,18 @@ def is_noticed(bug: Bug) -> bool:
     return fails_with(bug.module, planted(bug, source))
 
 
+def fails_as_it_is(module: str) -> bool:
+    """Say whether the tests of a module fail without any bug, so that they would notice all."""
+    return fails_with(module, PACKAGE.joinpath(module).read_text(encoding="utf-8"))
+
+
 def fails_with(module: str, source: str) -> bool:
     """Run the mirror file of a module on a copy of the package that has another source for it."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "metalearn_lite")
         shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
         copy.joinpath(module).write_text(source, encoding="utf-8")
+        Path(folder, "results").symlink_to(ROOT / "results", target_is_directory=True)
         command = [sys.executable, "-P", "-m", "pytest", "-q", "-x", str(mirror(module))]
         path = os.pathsep.join([folder, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
         settings = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -234,7 +241,12 @@ def main() -> int:
     known = tomllib.loads(KNOWN.read_text(encoding="utf-8")).get("bug", [])
     bugs = draw(options.names, None if options.all else options.count, options.seed)
     shares: dict[str, list[bool]] = defaultdict(list)
+    modules = sorted({bug.module for bug in bugs})
     with ThreadPoolExecutor(options.jobs) as pool:
+        fail = [m for m, it in zip(modules, pool.map(fails_as_it_is, modules), strict=True) if it]
+        if fail:
+            print(f"the tests of {', '.join(fail)} fail without any bug")
+            return 1
         for bug, right in zip(bugs, pool.map(is_noticed, bugs), strict=True):
             right = right or equivalent(known, bug)
             shares[bug.room].append(right)

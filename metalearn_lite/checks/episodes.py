@@ -121,9 +121,11 @@ def audit_episodes(
             count += 1
             repeats += first is not None and _same(first, episode)
             first = first or episode
+            own: dict[str, str] = {}  # once each, also if support set and queries have it
             for fault, got in _faults(episode, sizes, known):
-                found[fault] += 1
-                examples.setdefault(fault, f"episode {count - 1}: {got}")
+                own.setdefault(fault, f"episode {count - 1}: {got}")
+            found.update(own.keys())
+            examples = own | examples
     late = _late_faults(tasks, first, state, batch, repeats, count)
     late |= {} if known is None else known.faults()
     shares = {fault: found[fault] / count for fault in CURES if found[fault]}

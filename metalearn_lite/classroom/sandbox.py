@@ -46,15 +46,16 @@ def run_apart(function: Callable[[], str], *, seconds: float) -> str:
     if child == 0:
         _answer(function, send, seconds)
     os.close(send)
+    ended = False
     try:
         message = _listen(receive, max(3 * seconds, LEAST))
         if message is not None:
             return message
         _, status = os.waitpid(child, 0)
-        child = 0
+        ended = True
     finally:
         os.close(receive)
-        if child:
+        if not ended:
             _end(child)
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
         raise TimeoutError(f"it did not end within {seconds:g} s")

@@ -7,7 +7,7 @@ import torch
 
 from metalearn_lite import tasks as tasks_module
 from metalearn_lite.checks import audit_episodes, marked_images
-from metalearn_lite.checks.episodes import BY_CLASS, BY_GROUP, CURES
+from metalearn_lite.checks.episodes import BY_CLASS, BY_GROUP, CURES, _LabelOrder
 from metalearn_lite.datasets import ClassImages
 from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import Episode, ImageTasks, SineTasks
@@ -189,7 +189,13 @@ def test_a_planted_fault_raises_with_got_and_cure(fault):
     with pytest.raises(ValueError, match=rf"{fault} in \d+ % of the episodes \(.*{got}"):
         audit(tasks)
     report = audit(tasks, strict=False)
-    assert report.faults[fault] > 0 and CURES[fault] in str(report)
+    assert 0 < report.faults[fault] <= 1 and CURES[fault] in str(report)
+
+
+def test_an_episode_with_a_fault_in_both_parts_counts_once():
+    report = audit(FAULTS["label type"][0], strict=False, episodes=4)
+    assert report.faults == {"label type": 1}
+    assert report.examples == {"label type": "episode 0: support labels of torch.int32"}
 
 
 def test_every_fault_is_planted_here():
@@ -325,3 +331,12 @@ def test_the_audit_goes_on_from_the_generator_that_it_is_given():
     for _ in range(3):
         Faulty().sample(other)
     assert torch.equal(generator.get_state(), other.get_state())
+
+
+@pytest.mark.parametrize(("returns", "found"), [(19, False), (20, True)])
+def test_labels_are_judged_from_twenty_returns_of_a_class_on(returns, found):
+    order = _LabelOrder()
+    for _ in range(returns + 1):
+        assert list(order.add([7], [2], ways=3)) == []
+    got = "a class keeps its label in 100 % of its next tasks, by chance 33 %"
+    assert order.faults() == ({"fixed labels": got} if found else {})

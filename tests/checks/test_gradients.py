@@ -235,3 +235,71 @@ def test_what_is_not_one_finite_number_raises(value, model, sines):
 def test_a_single_task_is_no_batch(model, sines):
     with pytest.raises(ValueError, match="got a single task: expected a batch"):
         check_batch(maml, model, next(sines.unbind()))
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1000.0])
+def test_the_error_is_a_share_of_the_slope_whatever_the_scale_of_the_loss(scale, model, sines):
+    def slightly_steep(model, episode):
+        loss = scale * maml(model, episode)
+        return 1.00001 * loss - 0.00001 * loss.detach()
+
+    assert check_gradient(maml, model, sines) < 1e-7
+    assert 1e-6 < check_gradient(slightly_steep, model, sines) < 1.01e-5
+
+
+def steep_by(share):
+    """A straight loss whose gradient is too large by a share of it."""
+
+    def objective(model, episode):
+        loss = model.weight.sum()
+        return (1 + share) * loss - share * loss.detach()
+
+    return objective
+
+
+@pytest.mark.parametrize(("share", "right"), [(0.9e-4, True), (1.1e-4, False)])
+def test_a_gradient_may_be_wrong_by_one_in_ten_thousand_unless_told_otherwise(share, right, sines):
+    line, task = nn.Linear(1, 1, bias=False), next(sines.unbind())
+    if right:
+        found = check_gradient(steep_by(share), line, task)
+        assert found == pytest.approx(share, rel=1e-2)
+        assert check_gradient(steep_by(share), line, task, tolerance=found) == found
+    else:
+        with pytest.raises(ValueError, match=NOT_THE_DERIVATIVE):
+            check_gradient(steep_by(share), line, task)
+
+
+@pytest.mark.parametrize(("share", "right"), [(0.9e-8, True), (1.1e-8, False)])
+def test_a_batch_may_be_off_by_one_in_a_hundred_million_unless_told_otherwise(share, right, sines):
+    line = nn.Linear(1, 1, bias=False)
+
+    def objective(model, episode):
+        loss = model.weight.sum() + 1.0
+        return loss * (1 + share) if episode.batch is not None else loss
+
+    if right:
+        assert check_batch(objective, line, sines) == pytest.approx(share, rel=1e-2)
+    else:
+        with pytest.raises(ValueError, match="of a batch of 3 tasks"):
+            check_batch(objective, line, sines)
+
+
+def test_three_directions_are_drawn_unless_told_otherwise(model, sines):
+    def calls(**options):
+        count = []
+        check_gradient(lambda m, e: count.append(0) or maml(m, e), model, sines, **options)
+        return len(count)
+
+    assert calls() == calls(directions=3) < calls(directions=4)
+
+
+def test_the_directions_can_be_drawn_by_a_generator(model, sines):
+    errors = [check_gradient(maml, model, sines, generator=seeded(seed)) for seed in (0, 0, 1)]
+    assert errors[0] == errors[1] != errors[2]
+    assert check_gradient(maml, model, sines) == errors[0]
+
+
+@pytest.mark.parametrize("option", ["directions", "tolerance"])
+def test_no_directions_and_no_tolerance_are_refused(option, model, sines):
+    with pytest.raises(ValueError, match=f"{option} is 0: expected a"):
+        check_gradient(maml, model, sines, **{option: 0})

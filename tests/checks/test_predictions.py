@@ -219,6 +219,11 @@ def test_the_accuracy_of_the_package_passes():
         (lambda out, y: float(out.argmax(1)[0] == y[0]), "3 of 7 right the metric is 1"),
         (lambda out, y: round(float(accuracy(out, y))), "3 of 7 right the metric is 0"),
         (lambda out, y: float("nan"), "the metric is nan"),
+        (
+            lambda out, y: float(accuracy(out, y)) * float(y[0] == 0),
+            r"with 3 of 7 right, in another order the metric is 0\.000: expected 0\.429; take",
+        ),
+        (lambda out, y: float(accuracy(out, y)) + 2e-5, r"the metric is 1\.000: expected 1\.000"),
     ],
 )
 def test_a_wrong_metric_raises(metric, message):
@@ -229,3 +234,46 @@ def test_a_wrong_metric_raises(metric, message):
 def test_equal_numbers_hide_the_wrong_axis_and_are_not_allowed():
     with pytest.raises(ValueError, match="rows and ways are both 5"):
         check_metric(accuracy, ways=5, rows=5)
+
+
+def test_a_metric_is_tried_on_seven_rows_in_five_ways_and_may_be_rounded():
+    shapes = set()
+
+    def rounded(outputs, labels):
+        shapes.add((tuple(outputs.shape), tuple(labels.shape)))
+        return round(float(accuracy(outputs, labels)), 5)
+
+    check_metric(rounded)
+    assert shapes == {((7, 5), (7,))}
+
+
+@pytest.mark.parametrize(("share", "same"), [(0.9e-6, True), (1.1e-6, False)])
+def test_answers_may_differ_by_a_millionth_of_the_largest_unless_told_otherwise(share, same):
+    counts = iter(range(100))
+
+    def drifting(model, episode):
+        answers = torch.full((len(episode.query_x), 3), 1000.0, dtype=torch.float64)
+        return answers * (1 + share * (next(counts) == 1))
+
+    if same:
+        examine(drifting, None)
+    else:
+        with pytest.raises(ValueError, match="answers the same task in two ways"):
+            examine(drifting, None)
+
+
+def test_three_queries_are_enough():
+    tasks = ImageTasks(TASKS.images, ways=3, shots=1, queries=1)
+    assert examine(nearest_pixel, None, tasks).follows_labels == 1
+
+
+@pytest.mark.parametrize(("ways", "half"), [(3, 2), (4, 2), (5, 3)])
+def test_queries_are_asked_all_together_and_half_of_them_alone(ways, half):
+    asked = []
+
+    def watched(model, episode):
+        asked.append(len(episode.query_x))
+        return nearest_pixel(model, episode)
+
+    examine(watched, None, ImageTasks(TASKS.images, ways=ways, shots=1, queries=1))
+    assert set(asked) == {ways, half}

@@ -6,7 +6,7 @@ PYTEST_DONT_REWRITE: the checks here must assert as they do in a notebook.
 import pytest
 import torch
 
-from metalearn_lite.classroom import attempt, exercises
+from metalearn_lite.classroom import attempt
 from metalearn_lite.classroom.exercises import complaint
 
 
@@ -49,6 +49,17 @@ def test_an_assertion_without_words_is_shown_as_it_stands(capsys):
     assert found == "not yet: this does not hold: assert double(0) == 0\n"
 
 
+def test_the_line_that_is_shown_is_the_innermost(capsys):
+    def inner(answer):
+        assert answer(1) == 3
+
+    def middle(answer):
+        inner(answer)
+
+    found = said(capsys, middle, lambda x: x)
+    assert found == "not yet: this does not hold: assert answer(1) == 3\n"
+
+
 @pytest.mark.parametrize("kind", [ValueError, TypeError, NotImplementedError, KeyError])
 def test_any_exception_counts_as_not_yet(capsys, kind):
     def broken(x):
@@ -73,12 +84,13 @@ def test_a_long_complaint_becomes_one_short_line(capsys):
 
 @pytest.mark.parametrize(("more", "cut"), [(0, False), (1, True)])
 def test_a_complaint_is_cut_only_where_it_is_too_long(capsys, more, cut):
-    words = "w" * (exercises._MOST + more)
+    words = "w" * (200 + more)
 
     def check(answer):
         raise AssertionError(words)
 
-    assert (words not in said(capsys, check, lambda x: x)) == cut
+    shown = said(capsys, check, lambda x: x).removeprefix("not yet: ").rstrip("\n")
+    assert shown == (words[:199] + "…" if cut else words)
 
 
 def test_the_check_sees_the_answer_under_its_own_name(capsys):

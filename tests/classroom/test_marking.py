@@ -4,6 +4,7 @@ import linecache
 import os
 import random
 import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -113,6 +114,44 @@ def test_a_closed_function_is_closed_wherever_it_is_known_and_only_there():
     assert all(vars(proto_maml)[key] is value for key, value in before.items())
 
 
+def test_a_closed_function_is_closed_in_the_notebook_too(monkeypatch):
+    notebook = sys.modules["__main__"]
+    monkeypatch.setattr(notebook, "adapt", maml.adapt, raising=False)
+
+    def check():
+        """It is your own."""
+        notebook.adapt(1)
+
+    assert "metalearn_lite.maml.adapt is closed" in complaint(check, closed=("maml.adapt",))
+
+
+def test_what_belongs_to_somebody_else_is_not_touched(monkeypatch):
+    other = ModuleType("other")
+    other.adapt = maml.adapt
+    monkeypatch.setitem(sys.modules, "other", other)
+    put_back = marking._close("maml.adapt")
+    held = other.adapt
+    put_back()
+    assert held is maml.adapt
+
+
+def test_what_was_closed_in_this_process_is_opened_again():
+    before = maml.adapt
+    put_back = marking._close("maml.adapt")
+    closed = maml.adapt
+    put_back()
+    assert closed is not before and maml.adapt is before
+    seen = []
+    words = marking._complaint(lambda: seen.append(maml.adapt), ("maml.adapt", "maml.MetaSGD"))
+    assert words == "" and seen != [before] and maml.adapt is before
+    assert isinstance(maml.MetaSGD, type)
+
+
+def test_what_there_is_not_cannot_be_closed():
+    with pytest.raises(ValueError, match=r"cannot close 'maml\.nothing': expected a function of"):
+        marking._close("maml.nothing")
+
+
 def test_a_class_is_closed_with_its_methods():
     from metalearn_lite.evaluation import Scores
 
@@ -139,6 +178,7 @@ def test_seeds_are_fresh_unless_they_are_set(monkeypatch):
     assert first == fresh_seeds(3) and len(set(first)) == 3
     monkeypatch.setenv(marking.SEED, "8")
     assert first != fresh_seeds(3)
+    assert 2**30 < max(fresh_seeds(100)) < 2**31
 
 
 def test_the_random_state_of_a_check_follows_the_seed(monkeypatch):

@@ -42,6 +42,35 @@ def test_it_may_take_four_gibibytes_besides(gibibytes, answer):
     assert run_apart(takes, seconds=20) == answer
 
 
+def test_the_limits_are_set_beside_what_is_used_already(monkeypatch):
+    resource = pytest.importorskip("resource")
+    limits = {}
+    monkeypatch.setattr(resource, "setrlimit", limits.__setitem__)
+    with mmap.mmap(-1, 3 * 2**30):  # promised by the system, and not used
+        sandbox._limit(2.5)
+    memory, least = limits[resource.RLIMIT_AS], 3 * 2**30 + 4 * 2**30
+    assert memory[0] == memory[1] > least
+    assert limits[resource.RLIMIT_CPU] == (3, 4)
+
+
+@pytest.mark.parametrize("place", ["elsewhere", "with a GPU"])
+def test_where_a_process_cannot_be_copied_safely_there_is_no_copy(place, monkeypatch):
+    if place == "elsewhere":
+        monkeypatch.setattr(sys, "platform", "darwin")
+    else:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert run_apart(lambda: str(os.getpid()), seconds=20) == str(os.getpid())
+
+
+def test_a_copy_computes_with_one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert run_apart(lambda: str(torch.get_num_threads()), seconds=20) == "1"
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_what_it_changes_is_changed_in_the_copy_alone(capsys):
     values = [1]
 
@@ -126,3 +155,13 @@ def test_memory_is_limited():
         return "given"
 
     assert run_apart(greedy, seconds=20) == "refused"
+
+
+def test_a_copy_that_was_ended_leaves_nothing_behind():
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    sandbox._end(child)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(child, os.WNOHANG)

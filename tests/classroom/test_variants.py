@@ -3,7 +3,7 @@
 import pytest
 
 from metalearn_lite.classroom import Variant
-from metalearn_lite.classroom.variants import HELD_OUT
+from metalearn_lite.classroom.variants import HELD_OUT, seed_from
 
 
 def test_a_variant_is_the_same_each_time_and_another_seed_is_another():
@@ -34,3 +34,7 @@ def test_the_held_out_script_is_not_learned_from_and_is_large_enough(script):
 def test_no_options_raise():
     with pytest.raises(ValueError, match="ways has no options"):
         Variant(1).choose("ways", ())
+
+
+def test_a_name_gives_the_same_seed_on_every_machine():
+    assert seed_from(1, "a") == 1603193915

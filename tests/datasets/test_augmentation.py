@@ -36,3 +36,10 @@ def test_the_images_that_are_given_stay_as_they_are(generator):
     before = x.clone()
     turn(x, generator)
     assert torch.equal(x, before)
+
+
+def test_the_draws_of_an_image_are_those_of_one_whole_number_from_the_generator(generator):
+    x = torch.zeros(2, 1)
+    drawn = per_image(lambda image: image + torch.rand(1))(x, torch.Generator().manual_seed(3))
+    seed = int(torch.randint(2**31, (), generator=torch.Generator().manual_seed(3)))
+    assert torch.equal(drawn.flatten(), torch.rand(2, generator=generator.manual_seed(seed)))

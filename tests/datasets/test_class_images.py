@@ -63,8 +63,11 @@ def test_examples_keeps_a_range_of_each_class(small):
     part = small.examples(1, 3)
     assert part.images[0, :, 0, 0, 1].tolist() == [1, 2]
     assert part.factors["slant"].shape == (4, 2)
-    with pytest.raises(ValueError, match="examples 3 to 6"):
-        small.examples(3, 6)
+    assert torch.equal(small.examples(0, 5).images, small.images)
+    assert small.examples(4, 5).images.shape[1] == 1
+    for start, stop in ((3, 6), (-1, 2), (2, 2), (3, 1)):
+        with pytest.raises(ValueError, match=f"examples {start} to {stop}: expected .* 0 to 5"):
+            small.examples(start, stop)
 
 
 def test_rotations_are_classes_of_their_own(small):
@@ -72,11 +75,32 @@ def test_rotations_are_classes_of_their_own(small):
     assert len(turned) == 16 and turned.class_names[4] == "a at 90°"
     assert torch.equal(turned.images[5], small.images[1].rot90(1, (-2, -1)))
     assert turned.factors["slant"].shape == (16, 5)
+    assert turned.class_names[::4] == ("a at 0°", "a at 90°", "a at 180°", "a at 270°")
+    for k in range(4):
+        assert torch.equal(turned.images[4 * k : 4 * k + 4], small.images.rot90(k, (-2, -1)))
+        assert torch.equal(turned.factors["slant"][4 * k : 4 * k + 4], small.factors["slant"])
+        assert turned.groups[4 * k : 4 * k + 4] == small.groups
 
 
 def test_mismatched_names_are_an_error():
     with pytest.raises(ValueError, match="a name and a group for each class"):
         ClassImages(torch.zeros(3, 5, 1, 2, 2), ("a", "b"), ("x", "x", "x"))
+
+
+def test_images_without_channels_and_too_few_groups_are_errors():
+    names, groups = ("a", "b"), ("x", "x")
+    for images, given in ((torch.zeros(2, 5, 2, 2), groups), (torch.zeros(2, 5, 1, 2, 2), ("x",))):
+        with pytest.raises(
+            ValueError, match=r"expected \(classes, examples, channels, h, w\), and"
+        ):
+            ClassImages(images, names, given)
+
+
+def test_the_classes_that_are_chosen_come_in_the_order_that_is_asked_for(small):
+    chosen = small.select([3, 0])
+    assert chosen.class_names == ("d", "a") and chosen.groups == ("z", "x")
+    assert torch.equal(chosen.images, small.images[[3, 0]])
+    assert torch.equal(chosen.factors["slant"], small.factors["slant"][[3, 0]])
 
 
 def test_the_parts_are_described_in_one_line(small):

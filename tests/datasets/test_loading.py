@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from metalearn_lite.datasets import (
@@ -95,6 +96,16 @@ def test_digits_look_like_their_class():
     assert (found == torch.arange(10).repeat_interleave(87)).float().mean() > 0.8
 
 
+def test_a_digit_is_enlarged_threefold_and_framed_by_two_pixels():
+    from sklearn.datasets import load_digits
+
+    small = torch.as_tensor(load_digits().images[0], dtype=torch.float32) / 16
+    large = F.interpolate(small[None, None], (24, 24), mode="bicubic", align_corners=False)
+    first = digits().images[load_digits().target[0], 0, 0]
+    torch.testing.assert_close(first[2:26, 2:26], large[0, 0].clamp(0, 1))
+    assert torch.equal(first, F.pad(first[2:26, 2:26], (2, 2, 2, 2)))
+
+
 # Omniglot
 
 
@@ -136,6 +147,28 @@ def test_the_background_set_has_a_split_by_alphabet(tree):
     train, validation = omniglot(tree, complete=False).split_groups()
     assert validation.group_names == ("Alphabet_5",)
     assert len(train.group_names) == 6
+
+
+def write_alphabets(folder, part, count):
+    for a in range(count):
+        path = folder / part / f"Alphabet_{a:02d}" / "character01" / "1.png"
+        path.parent.mkdir(parents=True)
+        Image.fromarray(np.arange(105 * 105).reshape(105, 105) % (a + 2) > 0).save(path)
+
+
+def test_every_sixth_alphabet_of_the_background_set_is_for_validation(tmp_path):
+    write_alphabets(tmp_path, "images_background", 12)
+    data = omniglot(tmp_path, complete=False)
+    train, validation = data.split_groups()
+    assert validation.group_names == ("Alphabet_05", "Alphabet_11") and len(train) == 10
+    assert data.class_names[0] == "Alphabet_00 character01"
+
+
+@pytest.mark.parametrize(("part", "count"), [("images_evaluation", 6), ("images_background", 5)])
+def test_the_evaluation_set_and_a_few_alphabets_have_no_split(part, count, tmp_path):
+    write_alphabets(tmp_path, part, count)
+    data = omniglot(tmp_path, complete=False, evaluation=part == "images_evaluation")
+    assert len(data) == count and data.split == {}
 
 
 def test_rotations_are_an_option(tree):

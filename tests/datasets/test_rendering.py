@@ -1,8 +1,10 @@
+import math
 import unicodedata
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from metalearn_lite.datasets import rendering
 from metalearn_lite.datasets.lookalikes import (
@@ -12,6 +14,7 @@ from metalearn_lite.datasets.lookalikes import (
     stretch,
 )
 from metalearn_lite.datasets.rendering import FAMILIES, GLYPH_SPLIT, SCRIPTS
+from metalearn_lite.randomness import seeded
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +117,7 @@ def test_a_seed_gives_the_same_bytes_on_one_thread_and_on_two(one_family):
 def test_another_seed_gives_other_drawings_of_the_same_letters(one_family):
     global_state = torch.get_rng_state()
     one, other = (rendering.render_glyphs(seed=seed, examples=1) for seed in (0, 1))
+    assert torch.equal(rendering.render_glyphs(examples=1).images, one.images)
     assert other.characters == one.characters
     assert (other.images != one.images).flatten(1).any(1).all()
     assert torch.equal(torch.get_rng_state(), global_state)
@@ -202,6 +206,26 @@ def test_factors_stay_in_readable_ranges(drawn):
     assert drawn.factors["stroke"].min() > 0.5 and drawn.factors["stroke"].max() < 3
 
 
+def test_factors_are_spread_as_documented_in_the_source(drawn):
+    rotation, shear, scale, stroke = (
+        drawn.factors[name].double() for name in ("rotation", "shear", "scale", "stroke")
+    )
+    weight, slant = drawn.factors["weight"], drawn.factors["slant"]
+    assert weight.double().mean() == pytest.approx(0.3, abs=0.02)
+    assert slant.double().mean() == pytest.approx(0.3, abs=0.02)
+    assert rotation.mean() == pytest.approx(0, abs=0.3)
+    assert rotation.std() == pytest.approx(10, rel=0.02)
+    for oblique in (0, 1):
+        assert shear[slant == oblique].mean() == pytest.approx(0.3 * oblique, abs=0.01)
+        assert shear[slant == oblique].std() == pytest.approx(0.15, rel=0.03)
+    assert scale.median() == pytest.approx(0.9, rel=0.01)
+    assert scale.log().std() == pytest.approx(0.12, rel=0.02)
+    for bold in (0, 1):
+        least = 1 + 0.6 * bold
+        assert stroke[weight == bold].min() == pytest.approx(least, abs=0.01)
+        assert stroke[weight == bold].max() == pytest.approx(least + 1, abs=0.01)
+
+
 def test_the_script_factor_names_the_group(drawn):
     names = drawn.factor_names["script"]
     assert tuple(names[code] for code in drawn.factors["script"][:, 0]) == drawn.groups
@@ -249,6 +273,110 @@ def test_plain_letters_are_20_pixels_long_and_in_the_middle(plain):
         lengths.append(last - first + 1)
     longer = torch.maximum(*lengths)
     assert longer.min() >= 19 and longer.max() <= 21
+
+
+def test_pixels_are_counted_from_the_middle_of_the_image():
+    x, y = rendering._pixels().unbind(-1)
+    steps = torch.arange(28) - 13.5
+    assert torch.equal(x, steps.expand(28, 28)) and torch.equal(y, x.T)
+
+
+def test_a_line_covers_as_much_as_it_is_wide():
+    distance = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0])
+    assert rendering._cover(distance, torch.tensor(2.0)).tolist() == [1, 1, 0.5, 0, 0]
+    assert rendering._cover(distance, torch.tensor(0.5)).tolist() == [0.5, 0.25, 0, 0, 0]
+
+
+def test_the_plain_pen_is_as_wide_as_it_is_said_to_be():
+    distance = (torch.arange(56) - 27.5).abs().expand(1, 56, 56)
+    ink = rendering._plain_pen(distance)
+    assert ink.shape == (1, 28, 28)
+    torch.testing.assert_close(ink.sum(2), torch.full((1, 28), 2.5))
+
+
+def test_a_letter_is_printed_upright_in_the_middle_of_twice_as_many_pixels():
+    (printed,) = rendering._print(["H"], "DejaVu Sans")
+    assert printed.shape == (56, 56) and printed.max() == pytest.approx(1)
+    rows = torch.where((printed > 0.5).any(1))[0]
+    assert (rows.min(), rows.max()) == (8, 47)
+    torch.testing.assert_close(printed, printed.flip(1), atol=0.1, rtol=0)
+    torch.testing.assert_close(printed[12], printed[20], atol=0.02, rtol=0)
+
+
+def test_a_letter_is_cut_out_without_empty_edges():
+    font = rendering._font("DejaVu Sans")
+    font.set_size(64, 72)
+    ink = rendering._raster(font, "i")
+    assert (ink > 127).sum() == (font.get_image() > 127).sum()
+    assert all(side.max() > 127 for side in (ink[0], ink[-1], ink[:, 0], ink[:, -1]))
+
+
+def test_a_stem_is_printed_in_greys_as_wide_as_the_font_has_it():
+    font = rendering._font("DejaVu Sans")
+    font.set_size(64, 72)
+    ink = rendering._raster(font, "l")
+    assert ink[10].sum() / 255 == pytest.approx(64 * 184 / 2048, abs=0.05)
+    assert (ink == ink[10])[3:-3].all()
+
+
+def test_a_letter_is_as_printed_unless_a_pen_is_asked_for():
+    usual = rendering.plain_bitmaps(["A"], "DejaVu Serif")
+    assert torch.equal(usual, rendering.plain_bitmaps(["A"], "DejaVu Serif", pen=False))
+    assert not torch.equal(usual, rendering.plain_bitmaps(["A"], "DejaVu Serif", pen=True))
+
+
+def factors_of(**given):
+    usual = {"family": 0, "rotation": 0.0, "shear": 0.0, "scale": 1.0, "stroke": 2.5}
+    return {n: torch.as_tensor(v).reshape(1, -1) for n, v in (usual | given).items()}
+
+
+def test_the_way_back_undoes_turn_shear_and_scale():
+    turn, shear, scale = 0.5, 0.3, 1.2
+    factors = factors_of(rotation=math.degrees(turn), shear=shear, scale=scale)
+    (found,) = rendering._affine(factors, seeded(0)).double()
+    aspect = math.exp(0.06 * torch.randn((), generator=seeded(0)))
+    cos, sin = math.cos(turn), math.sin(turn)
+    turned = torch.tensor([[cos, sin], [-sin, cos]])  # y points down
+    sheared = torch.tensor([[1, -shear], [0, 1]])
+    scaled = torch.tensor([scale * aspect, scale / aspect]).diag()
+    expected = torch.linalg.inv((turned @ sheared @ scaled).double())
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_field_bends_through_nine_knots_that_share_a_shift():
+    field, generator = rendering._bend(5, seeded(0)), seeded(0)
+    shift = 1.3 * torch.randn((5, 2, 1, 1), generator=generator)
+    knots = shift + 2 * torch.randn((5, 2, 3, 3), generator=generator)
+    assert field.shape == (5, 28, 28, 2)
+    for i, j in ((0, 0), (0, 2), (2, 0), (2, 2)):
+        torch.testing.assert_close(field[:, 27 * i // 2, 27 * j // 2], knots[:, :, i, j])
+    middle = field[:, 13:15, 13:15].mean((1, 2))
+    torch.testing.assert_close(middle, knots[:, :, 1, 1], atol=0.1, rtol=0)
+
+
+def test_a_drawing_is_inked_where_its_line_is_near_in_its_family_and_at_its_scale(monkeypatch):
+    monkeypatch.setattr(rendering, "_affine", lambda f, _: torch.eye(2).expand(4, 2, 2))
+    monkeypatch.setattr(rendering, "_bend", lambda n, _: torch.zeros(n, 28, 28, 2))
+    distance = 5 * torch.rand(2, 2, 56, 56, generator=seeded(0))
+    factors = factors_of(
+        family=[0, 1, 1, 0], scale=[1.0, 1.2, 0.8, 1.0], stroke=[2.5, 2.0, 0.5, 3.0]
+    )
+    factors = {
+        name: values.reshape(-1)[:4].expand(4).view(2, 2) for name, values in factors.items()
+    }
+    images = rendering._draw(distance, factors, seeded(1))
+    assert images.shape == (2, 2, 28, 28) and images.dtype == torch.uint8
+    for letter, example in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        family, scale, stroke = (factors[k][letter, example] for k in ("family", "scale", "stroke"))
+        pixels = F.avg_pool2d(distance[family, letter][None], 2)[0] * scale / 2
+        inked = (255 * rendering._cover(pixels, stroke)).round()
+        torch.testing.assert_close(images[letter, example].float(), inked, atol=1, rtol=0)
+
+
+def test_beyond_the_edge_there_is_what_is_at_the_edge(monkeypatch):
+    monkeypatch.setattr(rendering, "_bend", lambda n, _: torch.full((n, 28, 28, 2), 50.0))
+    distance = torch.full((1, 1, 56, 56), 9.0)
+    assert rendering._draw(distance, factors_of(), seeded(0)).max() == 0
 
 
 def test_a_letter_that_a_family_lacks_is_blank():

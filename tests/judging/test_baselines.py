@@ -8,6 +8,7 @@ from metalearn_lite.judging import (
     nearest_pixel,
     scratch_learn,
 )
+from metalearn_lite.judging.baselines import nearest_pixel_learn
 from metalearn_lite.models import conv4, mlp
 from metalearn_lite.tasks import Episode, ImageTasks, SineTasks
 
@@ -94,5 +95,23 @@ def test_what_learns_one_task_takes_no_batch_and_no_negative_steps(generator):
     batch = SineTasks(10, 5).sample(generator, batch=3)
     with pytest.raises(ValueError, match="holds 3 tasks: expected one"):
         scratch_learn(mlp(), batch, steps=1, lr=0.1)
+    with pytest.raises(ValueError, match="holds 3 tasks: expected one"):
+        nearest_pixel_learn(None, batch)
     with pytest.raises(ValueError, match="steps is -1"):
         from_scratch(mlp(), next(batch.unbind()), steps=-1)
+
+
+@pytest.mark.parametrize("nearest", [nearest_pixel, nearest_feature])
+def test_a_query_of_a_class_without_an_example_is_an_error(nearest, episode):
+    known = episode.support_y < 4
+    less = Episode(
+        episode.support_x[known], episode.support_y[known], episode.query_x, episode.query_y
+    )
+    with pytest.raises(ValueError, match=r"class \[4\] has no example in the support set"):
+        nearest(conv4(5, width=8), less)
+
+
+def test_from_scratch_takes_five_steps_of_a_half_unless_told_otherwise(episode):
+    model = conv4(5, width=8)
+    usual = from_scratch(model, episode)
+    assert torch.equal(usual, from_scratch(model, episode, steps=5, lr=0.5))

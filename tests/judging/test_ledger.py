@@ -37,6 +37,14 @@ def test_an_unknown_path_says_what_there_is(path):
         Ledger(DRAWS, {}).scores(path)
 
 
+def test_a_name_that_one_draw_lacks_is_missing_and_what_that_draw_has_is_named():
+    ledger = Ledger([{"a": 1.0}, {"b": 1.0, "c": 2.0}], {})
+    with pytest.raises(ValueError, match=r"path 'a': found no 'a', expected one of \['b', 'c'\]"):
+        ledger.entries("a")
+    with pytest.raises(ValueError, match="path 'a/x': found no 'x', expected one of no names"):
+        Ledger([{"a": {"x": 1.0}}, {"a": 1.0}], {}).entries("a/x")
+
+
 def test_a_ledger_is_read_in_the_order_of_its_draws(tmp_path):
     file = tmp_path / "ledger.json"
     file.write_text(json.dumps({"steps": 3, "draws": {"10": {"a": 3}, "2": {"a": 1}}}))
@@ -62,6 +70,8 @@ def test_a_ledger_that_is_written_can_be_read(tmp_path):
     assert ledger.draws == [DRAWS[0]] and ledger.about == made
     assert {"python", "torch", "metalearn_lite"} == set(made["versions"])
     assert made["commit"]
+    text = (tmp_path / "a.json").read_text()
+    assert text.startswith('{\n "command": ') and text.endswith("}\n")  # a line for each entry
 
 
 def test_the_commit_of_the_code_is_told_with_a_sign_when_it_was_changed(tmp_path, monkeypatch):

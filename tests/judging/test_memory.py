@@ -25,6 +25,17 @@ def test_the_peak_counts_and_not_what_is_left():
     assert saved_bytes(lambda: [a.exp(), (a + 1).exp()]) == 2 * 100 * 4
 
 
+def test_what_another_operation_still_keeps_is_not_freed():
+    a, b, c = (torch.ones(100, requires_grad=True) for _ in range(3))
+
+    def some_is_freed():
+        kept, freed = a * b, a * c
+        del freed
+        return kept, a * c, (b + c).exp()
+
+    assert saved_bytes(some_is_freed) == 4 * 100 * 4
+
+
 def test_nothing_is_kept_without_gradients():
     a = torch.ones(100)
     assert saved_bytes(lambda: a * a) == 0

@@ -42,6 +42,8 @@ def test_cka_is_the_squared_correlation_in_one_dimension():
     [
         (random(4, 2), random(5, 2), "a row for each input"),
         (random(4), random(4), "expected two matrices"),
+        (random(4, 2), random(4), "expected two matrices"),
+        (random(4), random(4, 2), "expected two matrices"),
         (torch.ones(4, 2), random(4, 2).float(), "the same for all inputs"),
     ],
 )
@@ -65,3 +67,12 @@ def test_activations_are_those_behind_each_relu_and_the_outputs():
 def test_a_network_without_relu_raises():
     with pytest.raises(ValueError, match=r"no nn\.ReLU"):
         activations(nn.Linear(2, 2), {}, torch.zeros(1, 2))
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_what_is_not_finite_cannot_be_compared(number):
+    x, y = random(4, 2), random(4, 3)
+    x[1, 1] = number
+    for pair in ((x, y), (y, x)):
+        with pytest.raises(ValueError, match="x or y holds NaN or infinity: expected finite"):
+            cka(*pair)

@@ -301,6 +301,11 @@ def test_computing_the_loss_writes_no_gradient_and_changes_no_weight():
     assert all(torch.equal(t, before[name]) for name, t in learner.state_dict().items())
 
 
+def test_the_settings_are_those_of_maml_of_second_order_unless_told_otherwise():
+    usual = Settings(0.1, 1, first_order=False, head_only=False, chunk=None)
+    assert Settings(0.1, 1) == usual
+
+
 def test_labels_that_the_head_has_not_are_named_in_both_loops():
     episode = ImageTasks(torch.rand(5, 6, 1, 4, 4).double(), 3, 1, 2).sample(seeded(0), 2)
     for inner_steps in (0, 1):

@@ -257,6 +257,28 @@ def test_adapted_parameters_of_a_batch_are_those_of_its_tasks(case, first_order)
             torch.testing.assert_close(together[name][i], alone[name])
 
 
+def test_adapted_parameters_are_differentiated_twice_unless_told_otherwise(case):
+    model, episode = case
+    params = dict(model.named_parameters())
+
+    def slopes(**options):
+        adapted = adapt(
+            model,
+            params,
+            episode.support_x,
+            episode.support_y,
+            inner_lr=RATE,
+            inner_steps=1,
+            **options,
+        )
+        loss = sum(p.square().sum() for p in adapted.values())
+        found = torch.autograd.grad(loss, list(params.values()), materialize_grads=True)
+        return torch.cat([g.flatten() for g in found])
+
+    assert torch.equal(slopes(), slopes(first_order=False))
+    assert not torch.allclose(slopes(), slopes(first_order=True))
+
+
 @pytest.mark.parametrize("task_by_task", [True, False])
 def test_the_model_stays_bitwise_the_same(case, task_by_task):
     model, episode = case
@@ -303,6 +325,42 @@ def test_a_loss_of_ones_own_is_used_in_both_loops():
     own = maml_loss(model, episode, inner_lr=RATE, inner_steps=1, loss_fn=doubled)
     usual = maml_loss(model, episode, inner_lr=2 * RATE, inner_steps=1)
     assert own.item() == pytest.approx(2 * usual.item(), rel=1e-12)
+
+
+def test_a_loss_of_ones_own_is_what_is_adapted_by():
+    def doubled(outputs, targets):
+        return 2 * F.mse_loss(outputs, targets)
+
+    model, episode = mlp(generator=seeded(0)).double(), sines()
+    own, params = {"inner_steps": 2, "loss_fn": doubled}, dict(model.named_parameters())
+    for part in (episode, next(episode.unbind())):
+        x, y = part.support_x, part.support_y
+        torch.testing.assert_close(
+            adapt(model, params, x, y, inner_lr=0.01, **own),
+            adapt(model, params, x, y, inner_lr=0.02, inner_steps=2),
+        )
+        torch.testing.assert_close(
+            maml_predict(model, part, inner_lr=0.01, **own),
+            maml_predict(model, part, inner_lr=0.02, inner_steps=2),
+        )
+    learned = maml.maml_learn(model, part, inner_lr=0.01, **own)(part.query_x)
+    wanted = maml_predict(model, part, inner_lr=0.02, inner_steps=2)
+    torch.testing.assert_close(learned.detach(), wanted)
+
+
+@pytest.mark.parametrize("head_only", [True, False])
+def test_the_head_alone_is_adapted_if_that_is_asked_for(head_only):
+    model, task = mlp(generator=seeded(0)).double(), next(sines().unbind())
+    options, params = {"inner_lr": 0.01, "inner_steps": 2}, dict(model.named_parameters())
+    own = {n: p for n, p in params.items() if n.startswith("head.") or not head_only}
+    adapted = adapt(model, own, task.support_x, task.support_y, **options)
+    wanted = functional_call(model, adapted, (task.query_x,)).detach()
+    asked = {"head_only": True} if head_only else {}
+    torch.testing.assert_close(maml_predict(model, task, **options, **asked), wanted)
+    learned = maml.maml_learn(model, task, **options, **asked)(task.query_x)
+    torch.testing.assert_close(learned.detach(), wanted)
+    loss = maml_loss(model, task, **options, **asked)
+    torch.testing.assert_close(loss.detach(), F.mse_loss(wanted, task.query_y))
 
 
 def test_the_meta_gradient_can_be_differentiated_task_by_task_and_says_so_otherwise():

@@ -137,3 +137,12 @@ def test_rates_are_trained_and_saved_with_the_network(tmp_path):
     for (name, a), b in zip(resumed.state_dict().items(), whole.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
     assert not torch.equal(whole.rates[0], torch.full_like(whole.rates[0], 0.01))
+
+
+def test_what_is_frozen_after_it_was_made_is_named():
+    learner = MetaSGD(mlp(), 0.1)
+    learner.network.head.bias.requires_grad_(False)
+    with pytest.raises(
+        ValueError, match=r"5 parameters .* made with a rate for 6: expected the sa"
+    ):
+        _ = learner.inner_lr

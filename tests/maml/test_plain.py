@@ -226,6 +226,24 @@ def test_the_first_order_gradient_is_the_gradient_at_the_adapted_parameters(head
     torch.testing.assert_close(found, expected)
 
 
+def test_all_is_adapted_in_second_order_unless_told_otherwise():
+    model, episode = network(), sines()
+    usual = meta_gradient(model, episode)
+    for options in ({"first_order": True}, {"head_only": True}):
+        assert torch.equal(usual, meta_gradient(model, episode, **dict.fromkeys(options, False)))
+        assert not torch.allclose(usual, meta_gradient(model, episode, **options))
+    task, rates = next(episode.unbind()), {"inner_lr": RATE, "inner_steps": 2}
+    learned = maml_learn(model, task, **rates)(task.query_x)
+    torch.testing.assert_close(
+        learned, maml_learn(model, task, **rates, head_only=False)(task.query_x)
+    )
+    assert not torch.allclose(
+        learned, maml_learn(model, task, **rates, head_only=True)(task.query_x)
+    )
+    answered = maml_predict(model, task, **rates)
+    torch.testing.assert_close(answered, learned.detach())
+
+
 def test_zero_steps_are_joint_training():
     model, episode = network(), sines()
     joint = F.mse_loss(model(episode.query_x.flatten(0, 1)), episode.query_y.flatten(0, 1))

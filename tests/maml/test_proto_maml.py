@@ -149,6 +149,18 @@ def test_any_number_of_ways_goes_with_any_head(ways):
     torch.testing.assert_close(F.cross_entropy(logits, task.query_y), loss.detach())
 
 
+def test_one_task_is_learned_and_no_class_without_an_example():
+    options = {"inner_lr": RATE, "inner_steps": 1}
+    with pytest.raises(ValueError, match="holds 2 tasks: expected one"):
+        proto_maml_learn(network(), draw(batch=2), **options)
+    task = draw()
+    known = task.support_y < 3
+    less = Episode(task.support_x[known], task.support_y[known], task.query_x, task.query_y)
+    for refuses in (proto_maml_learn, proto_maml_predict, proto_maml_loss):
+        with pytest.raises(ValueError, match=r"class \[3\] has no example"):
+            refuses(network(), less, **options)
+
+
 def test_the_head_of_the_network_is_not_used():
     model, task = network(), draw()
     first = proto_maml_predict(model, task, inner_lr=RATE, inner_steps=2)

@@ -166,6 +166,12 @@ def test_what_is_no_step_size_is_named(rate):
             check_steps(given, 1, {"w": torch.zeros(2)})
 
 
+def test_a_rate_on_the_cpu_is_read_also_while_a_gpu_records(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with pytest.raises(ValueError, match="expected a finite step size"):
+        check_steps(torch.tensor(math.nan), 1, parameters())
+
+
 def test_a_rate_for_a_parameter_that_there_is_not_is_named():
     model = mlp(generator=seeded(0))
     rates = dict.fromkeys(dict(model.named_parameters()), 0.1)

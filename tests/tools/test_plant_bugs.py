@@ -76,6 +76,16 @@ def test_a_bug_in_a_module_is_noticed_and_the_module_as_it_is_is_not(tmp_path, m
     assert bugs and not any(plant_bugs.is_noticed(bug) for bug in bugs[:1])
 
 
+def test_tests_that_fail_without_a_bug_notice_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["plant_bugs.py", "maml/plain.py", "losses.py"])
+    monkeypatch.setattr(plant_bugs, "fails_as_it_is", lambda module: module == "maml/plain.py")
+    monkeypatch.setattr(plant_bugs, "is_noticed", lambda bug: True)
+    assert plant_bugs.main() == 1
+    assert capsys.readouterr().out == "the tests of maml/plain.py fail without any bug\n"
+    monkeypatch.setattr(plant_bugs, "fails_as_it_is", lambda module: False)
+    assert plant_bugs.main() == 0
+
+
 def test_what_a_bug_leaves_running_is_ended(tmp_path):
     environment = {"PYTHONPATH": f"{tmp_path}:elsewhere"}
     code = "import time; print('up', flush=True); time.sleep(60)"
