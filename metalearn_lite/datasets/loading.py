@@ -25,7 +25,6 @@ def glyphs(
     examples: int = 20,
     deduplicate: bool = True,
     size: int = rendering.SIDE,
-    pen: str = "varied",
 ) -> ClassImages:
     """Make the course's own characters, from the fonts that come inside matplotlib.
 
@@ -38,18 +37,16 @@ def glyphs(
         deduplicate: leave out characters that look like one of another script, so that
             no shape is on both sides of a split by script. Switch it off only to see why.
         size: pixels of a side.
-        pen: ``"varied"``, from fine to bold, or ``"even"``, hardly wider than fine, as what
-            people drew for Omniglot. Networks that are meant for such drawings learn more from it.
 
     Returns:
         Characters by script, with the split ``rendering.GLYPH_SPLIT`` and the factors
         that ``rendering.RenderedGlyphs`` names.
 
     Raises:
-        ValueError: for less than one example or pixel, a negative seed or an unknown pen.
+        ValueError: for less than one example or pixel, or a negative seed.
     """
     options: dict[str, Any] = {"seed": seed, "examples": examples, "deduplicate": deduplicate}
-    options |= {"size": size, "pen": pen}
+    options["size"] = size
 
     def make() -> dict[str, Any]:
         return vars(rendering.render_glyphs(**options))

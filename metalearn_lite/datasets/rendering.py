@@ -55,8 +55,6 @@ GLYPH_SPLIT: dict[str, tuple[str, ...]] = {
     "test": ("Georgian", "Lao", "N'Ko", "Ogham", "Tifinagh"),
 }
 PLAIN_STROKE = 2.5  # pixels; about as wide as DejaVu Sans is at this size
-# Widths of a pen in pixels: the least, the most, and what bold letters add.
-PENS = {"varied": (1.0, 2.0, 0.6), "even": (0.9, 1.5, 0.0)}
 
 _FINE = 2 * SIDE  # thinning works at twice the resolution of the images
 _LETTER = 40  # longer side of a letter on the fine grid
@@ -96,7 +94,6 @@ def render_glyphs(
     examples: int = 20,
     deduplicate: bool = True,
     size: int = SIDE,
-    pen: str = "varied",
 ) -> RenderedGlyphs:
     """Draw every letter of fifteen scripts ``examples`` times.
 
@@ -106,19 +103,16 @@ def render_glyphs(
         deduplicate: leave out letters that look like another, see ``lookalikes``. Without
             it the same shape can be in two scripts, and so on both sides of a split.
         size: pixels of a side.
-        pen: a name of ``PENS``.
 
     Returns:
         The drawings, in the order of the letters' code points.
 
     Raises:
-        ValueError: if ``examples`` or ``size`` is below 1, ``seed`` is negative or ``pen`` unknown.
+        ValueError: if ``examples`` or ``size`` is below 1 or ``seed`` is negative.
     """
     for name, value, least in (("examples", examples, 1), ("size", size, 1), ("seed", seed, 0)):
         if value < least:
             raise ValueError(f"got {name}={value}: expected an integer of at least {least}")
-    if pen not in PENS:
-        raise ValueError(f"got pen {pen!r}: expected one of {', '.join(PENS)}")
     characters = letters()
     printed = torch.stack([_print(characters, family) for family in FAMILIES])
     distance = _distance_to_pen(printed)
@@ -130,7 +124,7 @@ def render_glyphs(
         characters = tuple(characters[i] for i in kept)
         distance, available = distance[:, kept], available[:, kept]
     generator = torch.Generator().manual_seed(seed)
-    factors = _draw_factors(characters, available, examples, pen, generator)
+    factors = _draw_factors(characters, available, examples, generator)
     images = _draw(distance, factors, size, generator)
     return RenderedGlyphs(
         images=images,
@@ -233,15 +227,10 @@ def _raster(font: FT2Font, character: str) -> Bytes:
 
 
 def _draw_factors(
-    characters: Sequence[str],
-    available: Tensor,
-    examples: int,
-    pen: str,
-    generator: torch.Generator,
+    characters: Sequence[str], available: Tensor, examples: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Draw what varies; ``available``, ``(families, n)``, says which family has which letter."""
     shape = (len(characters), examples)
-    least, most, bold = PENS[pen]
 
     def normal(spread: float) -> Tensor:
         return spread * torch.randn(shape, generator=generator)
@@ -259,7 +248,7 @@ def _draw_factors(
         "rotation": normal(10.0),
         "shear": normal(0.15) + 0.3 * slant,
         "scale": 0.9 * normal(0.12).exp(),
-        "stroke": least + (most - least) * uniform() + bold * weight,
+        "stroke": 1 + uniform() + 0.6 * weight,
     }
 
 

@@ -57,25 +57,24 @@ def test_glyphs_are_made_once(tmp_path, monkeypatch):
 def test_each_setting_has_a_cache_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setenv("METALEARN_CACHE", str(tmp_path))
 
-    def render(*, seed, examples, deduplicate, size, pen):
+    def render(*, seed, examples, deduplicate, size):
         """Each setting decides one of the numbers."""
         images = torch.zeros(2, examples, size, size, dtype=torch.uint8)
-        images[0, 0, 0, :3] = torch.tensor([seed, deduplicate, pen == "even"])
+        images[0, 0, 0, :2] = torch.tensor([seed, deduplicate])
         return SimpleNamespace(
             images=images, class_names=["a", "b"], groups=["x", "y"], factors={}, factor_names={}
         )
 
     monkeypatch.setattr(rendering, "render_glyphs", render)
-    settings = [{}, {"seed": 1}, {"examples": 2}, {"deduplicate": False}]
-    settings += [{"size": 14}, {"pen": "even"}]
+    settings = [{}, {"seed": 1}, {"examples": 2}, {"deduplicate": False}, {"size": 14}]
     made = [glyphs(**setting).images for setting in settings]
-    assert len(list(tmp_path.iterdir())) == 6
+    assert len(list(tmp_path.iterdir())) == 5
     for setting, images in zip(settings, made, strict=True):
         assert torch.equal(glyphs(**setting).images, images)
-    assert [len(m[0]) for m in made] == [20, 20, 2, 20, 20, 20]
-    assert [m.shape[-1] for m in made] == [28, 28, 28, 28, 14, 28]
-    told = [[0, 1, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0], [0, 1, 0], [0, 1, 1]]
-    assert [(255 * m[0, 0, 0, 0, :3]).tolist() for m in made] == told
+    assert [len(m[0]) for m in made] == [20, 20, 2, 20, 20]
+    assert [m.shape[-1] for m in made] == [28, 28, 28, 28, 14]
+    told = [[0, 1], [1, 1], [0, 1], [0, 0], [0, 1]]
+    assert [(255 * m[0, 0, 0, 0, :2]).tolist() for m in made] == told
 
 
 # digits

@@ -393,26 +393,11 @@ def test_a_larger_image_shows_the_same_drawing(one_family):
         assert torch.equal(small.factors[name], large.factors[name])
 
 
-def test_an_even_pen_is_never_bold_and_writes_the_same_letters(one_family):
-    varied, even = (rendering.render_glyphs(examples=2, pen=pen) for pen in ("varied", "even"))
-    stroke = even.factors["stroke"]
-    assert 0.9 <= stroke.min() < 0.91 and 1.49 < stroke.max() <= 1.5
-    assert varied.factors["stroke"].max() > 2.5 and varied.factors["stroke"].min() >= 1
-    for name in varied.factors.keys() - {"stroke"}:
-        assert torch.equal(varied.factors[name], even.factors[name])
-    assert even.images.float().mean() < 0.9 * varied.images.float().mean()
-
-
 @pytest.mark.parametrize("option", [{"examples": 0}, {"examples": -1}, {"seed": -1}, {"size": 0}])
 def test_a_bad_argument_raises_and_names_what_is_expected(option):
     ((name, value),) = option.items()
     with pytest.raises(ValueError, match=f"got {name}={value}: expected"):
         rendering.render_glyphs(**option)
-
-
-def test_an_unknown_pen_raises_and_names_the_known_ones():
-    with pytest.raises(ValueError, match="got pen 'quill': expected one of varied, even"):
-        rendering.render_glyphs(pen="quill")
 
 
 def test_an_unknown_family_raises_and_names_the_known_ones():
