@@ -260,11 +260,10 @@ def _draw(
     finer = size / SIDE  # output pixels in one of the 28
     letter = torch.arange(n).repeat_interleave(examples)
     family, scale, stroke = (factors[k].flatten() for k in ("family", "scale", "stroke"))
-    affine, knots = _affine(factors, generator), _bend(n * examples, generator)
+    affine, knots = _affine(factors, generator), _knots(n * examples, generator)
     chunks = []
     for part in torch.split(torch.arange(n * examples), _CHUNK):
-        field = F.interpolate(knots[part], size=size, mode="bicubic", align_corners=True)
-        bent = _pixels(size) + field.permute(0, 2, 3, 1)
+        bent = _pixels(size) + _field(knots[part], size)
         at = torch.einsum("nij,nhwj->nhwi", affine[part], bent)
         near = distance[family[part], letter[part]].unsqueeze(1)
         far = F.grid_sample(near, at / (SIDE / 2), padding_mode="border", align_corners=False)
@@ -295,9 +294,15 @@ def _affine(factors: dict[str, Tensor], generator: torch.Generator) -> Tensor:
     return torch.stack([x_row, y_row], dim=-2)
 
 
-def _bend(count: int, generator: torch.Generator) -> Tensor:
-    """Draw displacements, in pixels of 28, on a grid over the image: ``(count, 2, 3, 3)``."""
+def _knots(count: int, generator: torch.Generator) -> Tensor:
+    """Draw how far nine points of the image are moved, in pixels of 28, ``(count, 2, 3, 3)``."""
     # With 2 pixels what is learned carries over to real handwriting (25 alphabets of
     # Omniglot) better than with 1.5; 2.5 gives no more and is harder to read.
     shift = 1.3 * torch.randn((count, 2, 1, 1), generator=generator)
     return shift + 2.0 * torch.randn((count, 2, 3, 3), generator=generator)
+
+
+def _field(knots: Tensor, size: int) -> Tensor:
+    """Return the smooth field through the knots, ``(count, size, size, 2)``."""
+    field = F.interpolate(knots, size=size, mode="bicubic", align_corners=True)
+    return field.permute(0, 2, 3, 1)

@@ -276,7 +276,7 @@ def test_plain_letters_are_20_pixels_long_and_in_the_middle(plain):
 
 
 def test_pixels_are_counted_from_the_middle_of_the_image():
-    x, y = rendering._pixels().unbind(-1)
+    x, y = rendering._pixels(28).unbind(-1)
     steps = torch.arange(28) - 13.5
     assert torch.equal(x, steps.expand(28, 28)) and torch.equal(y, x.T)
 
@@ -344,7 +344,7 @@ def test_the_way_back_undoes_turn_shear_and_scale():
 
 
 def test_the_field_bends_through_nine_knots_that_share_a_shift():
-    field, generator = rendering._bend(5, seeded(0)), seeded(0)
+    field, generator = rendering._field(rendering._knots(5, seeded(0)), 28), seeded(0)
     shift = 1.3 * torch.randn((5, 2, 1, 1), generator=generator)
     knots = shift + 2 * torch.randn((5, 2, 3, 3), generator=generator)
     assert field.shape == (5, 28, 28, 2)
@@ -356,7 +356,7 @@ def test_the_field_bends_through_nine_knots_that_share_a_shift():
 
 def test_a_drawing_is_inked_where_its_line_is_near_in_its_family_and_at_its_scale(monkeypatch):
     monkeypatch.setattr(rendering, "_affine", lambda f, _: torch.eye(2).expand(4, 2, 2))
-    monkeypatch.setattr(rendering, "_bend", lambda n, _: torch.zeros(n, 28, 28, 2))
+    monkeypatch.setattr(rendering, "_knots", lambda n, _: torch.zeros(n, 2, 3, 3))
     distance = 5 * torch.rand(2, 2, 56, 56, generator=seeded(0))
     factors = factors_of(
         family=[0, 1, 1, 0], scale=[1.0, 1.2, 0.8, 1.0], stroke=[2.5, 2.0, 0.5, 3.0]
@@ -364,7 +364,7 @@ def test_a_drawing_is_inked_where_its_line_is_near_in_its_family_and_at_its_scal
     factors = {
         name: values.reshape(-1)[:4].expand(4).view(2, 2) for name, values in factors.items()
     }
-    images = rendering._draw(distance, factors, seeded(1))
+    images = rendering._draw(distance, factors, 28, seeded(1))
     assert images.shape == (2, 2, 28, 28) and images.dtype == torch.uint8
     for letter, example in ((0, 0), (0, 1), (1, 0), (1, 1)):
         family, scale, stroke = (factors[k][letter, example] for k in ("family", "scale", "stroke"))
@@ -374,9 +374,9 @@ def test_a_drawing_is_inked_where_its_line_is_near_in_its_family_and_at_its_scal
 
 
 def test_beyond_the_edge_there_is_what_is_at_the_edge(monkeypatch):
-    monkeypatch.setattr(rendering, "_bend", lambda n, _: torch.full((n, 28, 28, 2), 50.0))
+    monkeypatch.setattr(rendering, "_knots", lambda n, _: torch.full((n, 2, 3, 3), 50.0))
     distance = torch.full((1, 1, 56, 56), 9.0)
-    assert rendering._draw(distance, factors_of(), seeded(0)).max() == 0
+    assert rendering._draw(distance, factors_of(), 28, seeded(0)).max() == 0
 
 
 def test_a_letter_that_a_family_lacks_is_blank():
