@@ -15,8 +15,10 @@ from metalearn_lite.datasets.class_images import ClassImages
 from metalearn_lite.maml.dispatch import maml_loss
 from metalearn_lite.maml.meta_sgd import MetaSGD
 from metalearn_lite.maml.proto_maml import proto_maml_loss
+from metalearn_lite.models.heads import CosineHead
 from metalearn_lite.models.initialisation import initialise
 from metalearn_lite.models.networks import Network, conv4
+from metalearn_lite.models.normalisation import BatchStatisticsNorm
 from metalearn_lite.multitask.factors import FACTORS, factor_moments, factor_targets
 from metalearn_lite.multitask.joint_training import by_weights, train_together
 from metalearn_lite.multitask.network import MultiTask
@@ -69,12 +71,38 @@ def learn_nothing(classes: ClassImages, *, shots: int, images: int, seed: int) -
     return _network(classes, seed)
 
 
-def by_classes(classes: ClassImages, *, shots: int, images: int, seed: int, lr: float) -> Network:
-    """Learn to tell all classes apart, by ``pretrain``."""
+def by_classes(
+    classes: ClassImages,
+    *,
+    shots: int,
+    images: int,
+    seed: int,
+    lr: float,
+    cosine: bool = False,
+    running: bool = False,
+) -> Network:
+    """Learn to tell all classes apart, by ``pretrain``.
+
+    Args:
+        classes: what to tell apart.
+        shots: not used.
+        images: in all.
+        seed: of weights and order.
+        lr: first step size.
+        cosine: with a head that compares directions (Baseline++ of Chen et al., 2019).
+        running: with PyTorch's batch norm, whose statistics of all of training are used
+            afterwards.
+    """
     start = _network(classes, seed, ways=len(classes))
+    if cosine:
+        head = CosineHead(WIDTH, len(classes)).to(classes.images.device)
+        start.head = initialise(head, seeded(seed))
+    if running:
+        _with_running_statistics(start)
     steps = images // MINIBATCH
     order, x_and_y = seeded(1000 + seed), classes.flatten()
-    return pretrain(start, *x_and_y, steps=steps, generator=order, minibatch=MINIBATCH, lr=lr)
+    learned = pretrain(start, *x_and_y, steps=steps, generator=order, minibatch=MINIBATCH, lr=lr)
+    return learned.eval() if running else learned
 
 
 def by_many_tasks(
@@ -120,12 +148,31 @@ def by_maml(
     seed: int,
     inner_lr: float,
     meta_lr: float,
+    inner_steps: int = 1,
     first_order: bool = False,
     head_only: bool = False,
+    equal_head: bool = False,
 ) -> Network:
-    """Learn a start by MAML with one inner step, or by a relative of it."""
+    """Learn a start by MAML, or by a relative of it.
+
+    Args:
+        classes: what tasks are drawn from.
+        shots: examples of each class.
+        images: in all.
+        seed: of weights and order.
+        inner_lr: α.
+        meta_lr: first outer step size.
+        inner_steps: in training.
+        first_order: leave the Hessian out.
+        head_only: adapt the head alone (ANIL).
+        equal_head: all outputs begin alike in each task, so that the order of the classes cannot
+            matter (UNICORN-MAML of Ye and Chao, 2022). They begin at zero: a vector that all
+            share adds the same to all logits, which a softmax does not see, in either loop.
+    """
     model = _network(classes, seed)
-    options = {"inner_lr": inner_lr, "inner_steps": 1}
+    if equal_head:
+        _keep_at_zero(model.head)
+    options = {"inner_lr": inner_lr, "inner_steps": inner_steps}
     kind = {"first_order": first_order, "head_only": head_only}
     objective = partial(maml_loss, **options, **kind)  # type: ignore[arg-type]
     _over_tasks(model, objective, classes, shots, images, seed, meta_lr)
@@ -212,6 +259,21 @@ LEARNERS = {
 def _network(classes: ClassImages, seed: int, ways: int = WAYS) -> Network:
     """Return the backbone that all share; a seed gives the same features whatever the head."""
     return conv4(ways, width=WIDTH, generator=seeded(seed)).to(classes.images.device)
+
+
+def _with_running_statistics(network: Network) -> None:
+    """Exchange the normalisation by the batch for PyTorch's, which remembers."""
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, BatchStatisticsNorm):
+            norm = nn.BatchNorm2d(len(layer.weight)).to(layer.weight.device)
+            network.set_submodule(name, norm)
+
+
+def _keep_at_zero(head: nn.Linear) -> None:
+    """Let the inner loop move a head, and not the outer one."""
+    for p in head.parameters():
+        nn.init.zeros_(p)
+        p.register_hook(torch.zeros_like)  # type: ignore[no-untyped-call]
 
 
 def _over_tasks(

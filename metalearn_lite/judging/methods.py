@@ -4,23 +4,28 @@
 task of what was learned. So all can be trained, tuned, scored and timed by the same lines.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metalearn_lite.judging.baselines import nearest_pixel_learn, scratch_learn
 from metalearn_lite.maml import MetaSGD, maml_learn, meta_sgd_learn, proto_maml_learn
 from metalearn_lite.models.fixed_statistics import fix_statistics
 from metalearn_lite.models.functional import AdaptedNetwork
+from metalearn_lite.models.heads import CosineHead
+from metalearn_lite.models.networks import Network
 from metalearn_lite.models.normalisation import BatchStatisticsNorm
 from metalearn_lite.models.query_statistics import Answer
-from metalearn_lite.prototypes import prototype_learn, ridge_learn
+from metalearn_lite.prototypes import prototype_learn, prototypes, ridge_learn
 from metalearn_lite.reptile import reptile_learn
-from metalearn_lite.tasks import Episode
-from metalearn_lite.transfer import fine_tune_learn, lp_ft_learn, probe_learn
+from metalearn_lite.tasks import Episode, check_single
+from metalearn_lite.tensors import check_classes
+from metalearn_lite.transfer import features, fine_tune, fine_tune_learn, lp_ft_learn, probe_learn
 
 Adapt = Callable[..., Answer]
 
@@ -67,6 +72,27 @@ def by_learned_rates(
 ) -> AdaptedNetwork:
     """Adapt by Meta-SGD; ``inner_lr``, which all rows with inner steps get, is where it began."""
     return meta_sgd_learn(learner, task, inner_steps=inner_steps)
+
+
+def by_cosine_head(learner: Network, task: Episode, *, steps: int, lr: float) -> Network:
+    """Adapt by a cosine head that begins at the class means, and takes steps on them alone.
+
+    Args:
+        learner: gives the features and the scale; not changed.
+        task: a single episode.
+        steps: on the head; with 0 the nearest mean by angle decides.
+        lr: their size.
+    """
+    check_single(task)
+    check_classes(task.support_y, task.query_y)
+    z = features(learner, task.support_x)
+    means = prototypes(F.normalize(z, dim=1), task.support_y)
+    start = copy.deepcopy(learner)
+    scale = float(learner.head.scale) if isinstance(learner.head, CosineHead) else 10.0
+    start.head = CosineHead(means.shape[1], len(means), scale=scale).to(means)
+    with torch.no_grad():
+        start.head.weight.copy_(means)
+    return fine_tune(start, task.support_x, task.support_y, steps=0, head_steps=steps, lr=lr)
 
 
 STEPS: dict[str, tuple[float, ...]] = {"inner_steps": (1, 3, 10, 20)}

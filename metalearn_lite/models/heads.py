@@ -3,12 +3,44 @@
 import copy
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metalearn_lite.arguments import check_counts
+from metalearn_lite.arguments import check_counts, check_positive
 from metalearn_lite.models.expectations import linear_head
 from metalearn_lite.models.initialisation import initialise
 from metalearn_lite.models.networks import Network
+
+
+class CosineHead(nn.Linear):
+    r"""A head without a bias that scores each class by the angle to its weights.
+
+    .. math::
+
+        s \, \frac{w_k^\top z}{\lVert w_k \rVert \, \lVert z \rVert},
+
+    with a scale s that is learned too. How long features are no longer counts, so that a new
+    class, whose weights were made of few examples, is not outshouted by the old ones.
+
+    Args:
+        features: d, the size of a feature vector.
+        outputs: number of classes.
+        scale: where s begins; a cosine alone is too small for a softmax to be sure.
+
+    Reference:
+        Gidaris and Komodakis (2018), "Dynamic few-shot visual learning without forgetting";
+        the classifier of Baseline++ in Chen et al. (2019).
+    """
+
+    def __init__(self, features: int, outputs: int, *, scale: float = 10.0) -> None:
+        check_counts(features=features, outputs=outputs)
+        check_positive(scale=scale)
+        super().__init__(features, outputs, bias=False)
+        self.scale = nn.Parameter(torch.tensor(float(scale)))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map features ``(n, d)`` to logits ``(n, outputs)``."""
+        return self.scale * F.linear(F.normalize(z, dim=-1), F.normalize(self.weight, dim=-1))
 
 
 def new_head(model: Network, outputs: int, *, generator: torch.Generator | None = None) -> Network:

@@ -5,13 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.func import functional_call
 from torch.nn.utils import parameters_to_vector
 
 from metalearn_lite.datasets import ClassImages
 from metalearn_lite.judging import LEARNERS, learner_from
 from metalearn_lite.judging import learners as recipes
-from metalearn_lite.maml import MetaSGD, maml_loss, proto_maml_loss
-from metalearn_lite.models import conv4
+from metalearn_lite.maml import MetaSGD, adapt, maml_loss, proto_maml_loss
+from metalearn_lite.models import CosineHead, conv4, initialise
 from metalearn_lite.multitask import FACTORS, task_losses, train_together
 from metalearn_lite.prototypes import LearnedRidge, prototype_loss, ridge_loss
 from metalearn_lite.randomness import seeded
@@ -389,3 +390,74 @@ def test_a_start_of_another_size_can_be_rebuilt(wrapped):
     learner = wrapped(conv4(7, width=8))
     rebuilt = learner_from(learner.state_dict())
     assert type(rebuilt) is type(learner) and same_weights(rebuilt, learner)
+
+
+# options beyond the protocol
+
+
+def maml_with(classes, handed_over, **options):
+    settings = {"shots": 1, "images": 240, "seed": SEED, "inner_lr": 0.1, "meta_lr": 0.01}
+    recipes.by_maml(classes, **settings, **options)
+    return handed_over[-1]
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_maml_trains_with_as_many_inner_steps_as_are_asked_for(steps, classes, handed_over):
+    call = maml_with(classes, handed_over, inner_steps=steps)
+    learner, episode = call.learner.double(), exact(call.tasks.sample(seeded(0), call.batch))
+    found = loss_and_gradient(call.objective, learner, episode)
+    expected = loss_and_gradient(maml_loss, learner, episode, inner_lr=0.1, inner_steps=steps)
+    assert close(found, expected)
+
+
+def test_a_head_whose_outputs_begin_alike_stays_at_zero(classes, handed_over):
+    call = maml_with(classes, handed_over, inner_steps=2, equal_head=True)
+    learner, episode = call.learner.double(), exact(call.tasks.sample(seeded(0), call.batch))
+    usual = maml_with(classes, handed_over, inner_steps=2).learner
+    assert torch.equal(learner.features[0].weight, usual.features[0].weight.double())
+    call.optimizer.zero_grad()
+    call.objective(learner, episode).backward()
+    call.optimizer.step()
+    assert all(not p.any() for p in learner.head.parameters())
+    assert not torch.equal(learner.features[0].weight, usual.features[0].weight.double())
+
+
+def test_a_vector_that_all_outputs_share_is_as_good_as_zero_and_has_no_gradient(classes):
+    learner = conv4(5, width=8, generator=seeded(0)).double()
+    task = exact(ImageTasks(classes, 5, 1, 5).sample(seeded(1)))
+    shared = torch.randn(1, 8, generator=seeded(2)).double().requires_grad_()
+    answers, body = [], dict(learner.named_parameters())
+    for weight in (shared, torch.zeros_like(shared)):
+        head = {"head.weight": weight.expand(5, 8), "head.bias": torch.zeros(5).double()}
+        start = (learner, body | head, task.support_x, task.support_y)
+        adapted = adapt(*start, inner_lr=0.1, inner_steps=3)
+        answers.append(functional_call(learner, adapted, (task.query_x,)).softmax(dim=1))
+    torch.testing.assert_close(answers[0], answers[1], rtol=1e-9, atol=1e-12)
+    (gradient,) = torch.autograd.grad(answers[0][:, 0].square().sum(), shared)
+    assert gradient.abs().max() < 1e-12
+
+
+def classifier(classes, **options):
+    return recipes.by_classes(classes, shots=1, images=640, seed=SEED, lr=0.01, **options)
+
+
+def test_a_cosine_classifier_is_trained_by_its_angles(classes):
+    learned = classifier(classes, cosine=True)
+    assert isinstance(learned.head, CosineHead)
+    start = conv4(20, width=32, generator=seeded(SEED))
+    start.head = initialise(CosineHead(32, 20), seeded(SEED))
+    options = {"steps": 10, "generator": seeded(1000 + SEED), "minibatch": 64, "lr": 0.01}
+    assert same_weights(learned, pretrain(start, *classes.flatten(), **options))
+    assert learned.head.scale.item() != 10
+
+
+def test_running_statistics_are_those_of_training_and_are_used_afterwards(classes):
+    learned = classifier(classes, running=True)
+    norms = [layer for layer in learned.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    assert len(norms) == 4 and not learned.training
+    assert all(norm.num_batches_tracked == 10 and norm.running_mean.any() for norm in norms)
+    x = classes.images[0]
+    assert torch.allclose(learned(x)[:1], learned(x[:1]), atol=1e-5)
+    batch = conv4(20, width=32)
+    batch.load_state_dict(dict(learned.named_parameters()))
+    torch.testing.assert_close(learned.train()(x), batch(x), atol=1e-4, rtol=1e-4)

@@ -10,6 +10,7 @@ from sklearn.linear_model import Ridge
 
 from metalearn_lite.datasets import ClassImages
 from metalearn_lite.judging import LEARNERS, METHODS, answers
+from metalearn_lite.judging.methods import by_cosine_head
 from metalearn_lite.maml import MetaSGD
 from metalearn_lite.models import conv4, new_head
 from metalearn_lite.multitask import FACTORS
@@ -340,3 +341,21 @@ def test_without_batch_statistics_both_answers_are_the_same(classes, task):
     network = conv4(5, width=8, norm="group", generator=seeded(0))
     one, two = answers(network, task)
     assert torch.equal(one, two)
+
+
+def test_a_cosine_head_begins_at_the_means_of_directions_and_takes_steps_alone(learners, task):
+    network = learners["classes"]
+    before = copy.deepcopy(network.state_dict())
+    start = by_cosine_head(network, task, steps=0, lr=0.1)
+    z = F.normalize(network.features(task.support_x), dim=1)
+    means = torch.stack([z[task.support_y == k].mean(dim=0) for k in range(5)])
+    torch.testing.assert_close(start.head.weight, means)
+    scores = F.normalize(network.features(task.query_x), dim=1) @ F.normalize(means, dim=1).T
+    with torch.no_grad():
+        torch.testing.assert_close(start(task.query_x), 10 * scores, atol=1e-5, rtol=1e-4)
+    moved = by_cosine_head(network, task, steps=3, lr=0.1)
+    for name, p in moved.features.named_parameters():
+        assert torch.equal(p, network.features.get_parameter(name))
+    loss = [F.cross_entropy(net(task.support_x), task.support_y).item() for net in (start, moved)]
+    assert loss[1] < loss[0]
+    assert all(torch.equal(before[name], p) for name, p in network.state_dict().items())

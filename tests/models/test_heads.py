@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from metalearn_lite.models import conv4, mlp, new_head
+from metalearn_lite.models import CosineHead, conv4, mlp, new_head
 from metalearn_lite.models.heads import outputs_for
 from metalearn_lite.randomness import seeded
 
@@ -109,3 +109,35 @@ def test_values_ask_for_an_output_a_column(shape):
 def test_labels_that_name_no_number_of_classes_are_errors(labels, message):
     with pytest.raises(ValueError, match=message):
         outputs_for(labels)
+
+
+# CosineHead
+
+
+def test_a_cosine_head_scores_angles_whatever_the_lengths():
+    head = CosineHead(3, 2, scale=4.0).double()
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[2.0, 0, 0], [0, 0.5, 0.5]]))
+    z = torch.tensor([[3.0, 3, 0], [0, 0, 7], [-1, 0, 0]]).double()
+    half = 0.5**0.5
+    expected = 4 * torch.tensor([[half, half * half], [0, half], [-1, 0]]).double()
+    torch.testing.assert_close(head(z), expected)
+    torch.testing.assert_close(head(5 * z), expected)
+    with torch.no_grad():
+        head.weight.mul_(9)
+    torch.testing.assert_close(head(z), expected)
+    assert head.bias is None and head(z[None]).shape == (1, 3, 2)
+
+
+def test_the_scale_of_a_cosine_head_begins_at_10_and_is_learned():
+    head = CosineHead(3, 2)
+    assert head.scale.item() == 10 and head.scale.requires_grad
+    head(torch.ones(1, 3)).sum().backward()
+    assert head.scale.grad is not None and head.weight.grad is not None
+
+
+@pytest.mark.parametrize("wrong", [{"features": 0}, {"outputs": 0}, {"scale": 0.0}])
+def test_a_cosine_head_names_what_is_wrong(wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=f"{name} is {value}"):
+        CosineHead(**{"features": 3, "outputs": 2, **wrong})
