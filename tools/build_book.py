@@ -52,6 +52,8 @@ def hosted(config: dict[str, Any]) -> dict[str, Any]:
         "binderhub_url": "https://mybinder.org",
     }
     config["parse"]["myst_substitutions"]["address"] = f", <{url}>"
+    local = config["sphinx"]["local_extensions"]  # from where this configuration is written to
+    config["sphinx"]["local_extensions"] = {name: str(ROOT / local[name]) for name in local}
     return config
 
 

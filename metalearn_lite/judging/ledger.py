@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from filelock import BaseFileLock, FileLock
@@ -116,17 +116,20 @@ def write_ledger(path: Path | str, content: Mapping[str, Any]) -> None:
     write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
+Draw = TypeVar("Draw", int, str)
+
+
 def fill_ledger(
     path: Path | str,
-    draws: Iterable[int],
+    draws: Iterable[Draw],
     begin: Callable[[], Mapping[str, Any]],
-    measure: Callable[[int, Mapping[str, Any]], Mapping[str, Any]],
+    measure: Callable[[Draw, Mapping[str, Any]], Mapping[str, Any]],
 ) -> None:
     """Measure the draws that a ledger lacks; each is written as soon as it is done.
 
     Args:
         path: the ledger; begun where there is none.
-        draws: which draws it shall hold.
+        draws: which draws it shall hold, by number; or other pieces of work, by name.
         begin: ``begin()`` says how the ledger is made, ``how_made`` and settings.
         measure: ``measure(draw, ledger)`` gives the numbers of a draw, in nested mappings;
             ``ledger`` is what the file holds so far. They are kept to five decimals.

@@ -88,7 +88,7 @@ def by_cosine_head(learner: Network, task: Episode, *, steps: int, lr: float) ->
     z = features(learner, task.support_x)
     means = prototypes(F.normalize(z, dim=1), task.support_y)
     start = copy.deepcopy(learner)
-    scale = float(learner.head.scale) if isinstance(learner.head, CosineHead) else 10.0
+    scale = learner.head.log_scale.exp().item() if isinstance(learner.head, CosineHead) else 10.0
     start.head = CosineHead(means.shape[1], len(means), scale=scale).to(means)
     with torch.no_grad():
         start.head.weight.copy_(means)

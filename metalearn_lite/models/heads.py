@@ -19,7 +19,7 @@ class CosineHead(nn.Linear):
 
         s \, \frac{w_k^\top z}{\lVert w_k \rVert \, \lVert z \rVert},
 
-    with a scale s that is learned too. How long features are no longer counts, so that a new
+    with a scale s that is learned too, as its logarithm. How long features are no longer counts, so that a new
     class, whose weights were made of few examples, is not outshouted by the old ones.
 
     Args:
@@ -36,11 +36,13 @@ class CosineHead(nn.Linear):
         check_counts(features=features, outputs=outputs)
         check_positive(scale=scale)
         super().__init__(features, outputs, bias=False)
-        self.scale = nn.Parameter(torch.tensor(float(scale)))
+        self.log_scale = nn.Parameter(torch.tensor(float(scale)).log())
 
     def forward(self, z: Tensor) -> Tensor:
         """Map features ``(n, d)`` to logits ``(n, outputs)``."""
-        return self.scale * F.linear(F.normalize(z, dim=-1), F.normalize(self.weight, dim=-1))
+        return self.log_scale.exp() * F.linear(
+            F.normalize(z, dim=-1), F.normalize(self.weight, dim=-1)
+        )
 
 
 def new_head(model: Network, outputs: int, *, generator: torch.Generator | None = None) -> Network:

@@ -303,3 +303,19 @@ def test_the_directions_can_be_drawn_by_a_generator(model, sines):
 def test_no_directions_and_no_tolerance_are_refused(option, model, sines):
     with pytest.raises(ValueError, match=f"{option} is 0: expected a"):
         check_gradient(maml, model, sines, **{option: 0})
+
+
+@pytest.mark.parametrize(("count", "shown"), [(3, "0, 1, 2)"), (4, ", ...)")])
+def test_three_wrong_parameters_are_named_and_more_are_hinted_at(count, shown):
+    model = nn.ParameterList([nn.Parameter(torch.ones(2)) for _ in range(count)])
+
+    def half(model, _):  # the other factor is held constant
+        return sum((p * p.detach()).sum() for p in model)
+
+    episode = SineTasks(2, 2).sample(seeded(0))
+    with pytest.raises(ValueError, match=f"wrong for {count} of {count} parameters") as found:
+        check_gradient(half, model, episode)
+    listed = str(found.value).split("parameters (")[1].split(")")[0]
+    names = listed.removesuffix(", ...").split(", ")
+    assert len(names) == 3 and set(names) <= {str(k) for k in range(count)}
+    assert listed.endswith(", ...") == (count > 3)

@@ -218,3 +218,17 @@ def test_real_omniglot_is_read_whole(omniglot_root):
     train, validation = data.split_groups()
     assert len(train.group_names) == 25 and len(validation.group_names) == 5
     assert 0.05 < data.images.mean() < 0.15
+
+
+def test_nothing_is_fetched_unless_it_is_asked_for(tmp_path, monkeypatch):
+    asked = []
+
+    def find(*_, download):
+        asked.append(download)
+        raise FileNotFoundError
+
+    monkeypatch.setattr(omniglot_archive, "find", find)
+    for options in ({}, {"download": True}):
+        with pytest.raises(FileNotFoundError):
+            omniglot(tmp_path, **options)
+    assert asked == [False, True]

@@ -448,7 +448,7 @@ def test_a_cosine_classifier_is_trained_by_its_angles(classes):
     start.head = initialise(CosineHead(32, 20), seeded(SEED))
     options = {"steps": 10, "generator": seeded(1000 + SEED), "minibatch": 64, "lr": 0.01}
     assert same_weights(learned, pretrain(start, *classes.flatten(), **options))
-    assert learned.head.scale.item() != 10
+    assert learned.head.log_scale.exp().item() != pytest.approx(10, abs=1e-3)
 
 
 def test_running_statistics_are_those_of_training_and_are_used_afterwards(classes):

@@ -513,3 +513,14 @@ def test_other_misuse_is_named():
 def test_one_way_and_one_shot_work():
     episode = images(ways=1, shots=1, queries=1)
     assert maml_loss(network(ways=1), episode, inner_lr=0.1, inner_steps=1).item() == 0
+
+
+def test_a_name_that_the_network_has_not_is_named():
+    model, x, y = mlp(2, 3, hidden=(4,)), torch.randn(3, 2), torch.arange(3)
+    params = {**dict(model.named_parameters()), "head.wieght": torch.zeros(3, 4)}
+    for batch in (False, True):
+        task = (x[None], y[None]) if batch else (x, y)
+        with pytest.raises(ValueError, match=r"params holds 'head\.wieght', which the network has"):
+            adapt(model, params, *task, inner_lr=0.1, inner_steps=1)
+        with pytest.raises(ValueError, match=r"params holds 'head\.wieght', which the network has"):
+            adapt(model, params, *task, inner_lr=0.1, inner_steps=0)

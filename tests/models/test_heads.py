@@ -131,9 +131,11 @@ def test_a_cosine_head_scores_angles_whatever_the_lengths():
 
 def test_the_scale_of_a_cosine_head_begins_at_10_and_is_learned():
     head = CosineHead(3, 2)
-    assert head.scale.item() == 10 and head.scale.requires_grad
-    head(torch.ones(1, 3)).sum().backward()
-    assert head.scale.grad is not None and head.weight.grad is not None
+    assert head.log_scale.exp().item() == pytest.approx(10) and head.log_scale.requires_grad
+    outputs = head(torch.ones(1, 3))
+    outputs.sum().backward()
+    assert head.log_scale.grad.item() == pytest.approx(outputs.sum().item(), rel=1e-5)
+    assert head.weight.grad is not None
 
 
 @pytest.mark.parametrize("wrong", [{"features": 0}, {"outputs": 0}, {"scale": 0.0}])
