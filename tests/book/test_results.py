@@ -1,14 +1,12 @@
 """The ledgers of long runs: whole, and reproduced where that is quick."""
 
 import hashlib
-import importlib.util
 import json
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from recipes import RESULTS, load_recipe
 
 from metalearn_lite.checkpoint import load_checkpoint
 from metalearn_lite.datasets import glyphs, omniglot
@@ -19,16 +17,6 @@ from metalearn_lite.models import conv4
 from metalearn_lite.multitask import factor_tasks
 from metalearn_lite.prototypes import prototype_predict
 from metalearn_lite.tasks import ImageTasks
-
-RESULTS = Path(__file__).resolve().parents[2] / "results"
-
-
-def load_recipe(name):
-    specification = importlib.util.spec_from_file_location(name, RESULTS / f"{name}.py")
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module  # where dataclasses look
-    specification.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,104 @@
+"""How the comparisons search, choose and deal out their work, before they run for hours."""
+
+from collections import Counter
+
+import pytest
+import torch
+from recipes import load_recipe
+from sklearn.linear_model import Ridge
+
+from metalearn_lite.models import mlp
+from metalearn_lite.randomness import seeded
+from metalearn_lite.tasks import SineTasks
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    return load_recipe("comparison")
+
+
+@pytest.fixture(scope="module")
+def regression():
+    return load_recipe("regression")
+
+
+def searches(recipe):
+    starts = getattr(recipe, "STARTS", None) or recipe.LEARNERS
+    return {name: start for name, start in starts.items() if start.rates}
+
+
+@pytest.mark.parametrize("name", ["comparison", "regression"])
+def test_every_start_tries_nine_settings_far_apart_and_eight_about_the_best(name):
+    for start in searches(load_recipe(name)).values():
+        coarse = start.far_apart()
+        assert len({tuple(s.items()) for s in coarse}) == 9
+        for best in coarse:
+            fine = start.about(best)
+            assert len({tuple(s.items()) for s in fine}) == 8 and best not in fine
+            for rate in start.rates:  # also beyond a best at the edge
+                values = [s[rate] for s in fine]
+                assert min(values) == best[rate] / 2 and max(values) == best[rate] * 2
+            assert all(s[choice] == best[choice] for s in fine for choice in start.choices)
+
+
+def test_the_rows_are_those_of_the_protocol(comparison):
+    assert {row.learner for row in comparison.ROWS.values()} == set(comparison.STARTS)
+    assert set(comparison.FIVE) < set(comparison.ROWS)
+    assert comparison.LONG == 8 * comparison.SHORT
+    assert pytest.approx(comparison.SHORT * comparison.LONG, rel=0.02) == comparison.MIDDLE**2
+    for row in comparison.ROWS.values():
+        assert len(comparison.settings_of(row)) <= 9
+
+
+def test_of_settings_that_are_close_the_fewest_steps_are_taken(comparison):
+    tried = [
+        {"settings": {"steps": 60, "lr": 0.1}, "right": 80.0},
+        {"settings": {"steps": 5, "lr": 0.3}, "right": 79.2},
+        {"settings": {"steps": 5, "lr": 0.1}, "right": 79.4},
+        {"settings": {"steps": 1, "lr": 0.1}, "right": 78.9},
+    ]
+    assert comparison.cheapest(tried) == {"steps": 5, "lr": 0.1}
+    assert comparison.best_of(tried) == {"steps": 60, "lr": 0.1}
+
+
+def test_an_adaptation_gets_the_rate_that_its_start_was_trained_for(comparison):
+    start = {"inner_lr": 0.2, "meta_lr": 0.01}
+    complete = comparison.complete
+    found = complete(comparison.ROWS["MAML, five steps"], {"inner_steps": 5}, start)
+    assert found == {"inner_steps": 5, "inner_lr": 0.2}
+    assert complete(comparison.ROWS["linear probe"], {"l2": 0.1}, {"lr": 0.01}) == {"l2": 0.1}
+
+
+def test_five_rows_are_scored_at_three_lengths_with_five_seeds_the_others_at_one_with_three(
+    comparison,
+):
+    runs = [p.split("/") for start in comparison.STARTS for p in comparison.pieces(start)]
+    count = Counter((kind, start) for kind, start, *_ in runs)
+    several = {comparison.ROWS[name].learner for name in comparison.FIVE}
+    for start in comparison.STARTS:
+        assert count["tune", start] == 2
+        assert count["run", start] == (2 * 3 * 5 if start in several else 2 * 3)
+        assert count["check", start] == (2 if start != "nothing" else 0)
+
+
+def test_the_family_fits_its_waves_exactly_and_a_process_fits_what_is_smooth(regression):
+    task = SineTasks(10, 50).sample(seeded(3))
+    in_the_family = regression.in_the_family(None, task)
+    torch.testing.assert_close(in_the_family, task.query_y, atol=1e-4, rtol=0)
+    smooth = regression.gaussian_process(None, SineTasks(20, 50).sample(seeded(3)))
+    error = (smooth - SineTasks(20, 50).sample(seeded(3)).query_y).square().mean()
+    assert smooth.shape == (50, 1) and error < 0.05
+
+
+def test_ridge_on_features_is_that_of_scikit_learn(regression):
+    learner = regression.RidgeFeatures(mlp(generator=seeded(0))).double()
+    task = SineTasks(10, 50, dtype=torch.float64).sample(seeded(1))
+    with torch.no_grad():
+        learner.log_penalty.fill_(-1.0)
+        z, queries = (learner._extended(x) for x in (task.support_x, task.query_x))
+        found = learner.answer(task)
+    ridge = Ridge(alpha=torch.tensor(-1.0).exp().item(), fit_intercept=False)
+    expected = ridge.fit(z.numpy(), task.support_y.numpy()).predict(queries.numpy())
+    torch.testing.assert_close(
+        found[:, 0], torch.from_numpy(expected).flatten(), rtol=1e-4, atol=1e-6
+    )
