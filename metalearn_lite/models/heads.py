@@ -19,8 +19,8 @@ class CosineHead(nn.Linear):
 
         s \, \frac{w_k^\top z}{\lVert w_k \rVert \, \lVert z \rVert},
 
-    with a scale s that is learned too, as its logarithm. How long features are no longer counts, so that a new
-    class, whose weights were made of few examples, is not outshouted by the old ones.
+    with a scale s that is learned too, as its logarithm. How long features are no longer counts,
+    so that a new class, whose weights were made of few examples, is not outshouted by the old ones.
 
     Args:
         features: d, the size of a feature vector.
