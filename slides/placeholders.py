@@ -1,6 +1,6 @@
 """The placeholders of the decks: each is filled with a part of a chapter (chapter_parts).
 
-The role ``{number}`` stands in a sentence; the directives ``{chapter-figure}``,
+The role ``{number}`` (chapter_numbers) stands in a sentence; the directives ``{chapter-figure}``,
 ``{chapter-frames}``, ``{chapter-equation}`` and ``{chapter-algorithm}`` stand alone. What
 does not exist is an error at its line of the deck, and stops the build.
 """
@@ -14,19 +14,7 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective, SphinxRole
-
-
-class Number(SphinxRole):
-    """A number that the run of a chapter glued."""
-
-    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        """Return the number as text."""
-        try:
-            return [nodes.Text(chapter_parts.number(self.text))], []
-        except ValueError as error:
-            message = self.inliner.reporter.error(str(error), line=self.lineno)
-            return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
+from sphinx.util.docutils import SphinxDirective
 
 
 class FromChapter(SphinxDirective):
@@ -111,7 +99,7 @@ def keep_together(app: Sphinx, docname: str, source: list[str]) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the placeholders."""
     app.connect("source-read", keep_together)
-    app.add_role("number", Number())
+    app.setup_extension("chapter_numbers")
     app.add_directive("chapter-figure", ChapterFigure)
     app.add_directive("chapter-frames", ChapterFrames)
     app.add_directive("chapter-equation", ChapterEquation)

@@ -5,7 +5,6 @@ What an answer says of a result stands behind it once more, as a comment that is
 chapter hands to its text, intervals included.
 """
 
-import json
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
+from claims import Chapter, claims
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "teaching.md").read_text(encoding="utf-8")
@@ -67,40 +67,6 @@ def test_a_chapter_has_three_misunderstandings_each_with_question_and_answer(cha
 # What the answers rely on
 
 
-def interval(text):
-    mean, half = re.fullmatch(r"'?([-+]?[\d.,]+)(?: ± ([\d.]+))?(?: .*)?'?", text).groups()
-    return float(mean.replace(",", "")), float(half or 0)
-
-
-class Chapter:
-    """The stored outputs of a chapter: what it prints, and the numbers it gives to its text."""
-
-    def __init__(self, path):
-        self.printed, self.numbers = "", {}
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            for output in cell.get("outputs", []):
-                self.printed += "".join(output.get("text", []))
-                name = output.get("metadata", {}).get("scrapbook", {}).get("name")
-                if name:
-                    data = output["data"]
-                    key = "application/papermill.record/text/plain"
-                    self.numbers[name] = "".join(data.get(key, data.get("text/plain", "")))
-
-    def holds(self, claim):
-        name, relation, other = claim.split()
-        mean, half = interval(self.numbers[name])
-        against = interval(self.numbers.get(other, other))[0]
-        return {
-            "above": mean - half > against,
-            "below": mean + half < against,
-            "covers": abs(mean - against) <= half,
-        }[relation]
-
-
-def claims(text):
-    return re.findall(r"^% (prints|holds): (.+)$", text, re.M)
-
-
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_what_the_answers_say_of_results_holds_in_the_chapter(chapter):
     found = claims(sections()[chapter])
@@ -109,27 +75,6 @@ def test_what_the_answers_say_of_results_holds_in_the_chapter(chapter):
     for kind, claim in found:
         true = claim in stored.printed if kind == "prints" else stored.holds(claim)
         assert true, f"{chapter} no longer bears out: {claim}"
-
-
-def test_a_claim_that_is_wrong_is_noticed(tmp_path):
-    def glued(name, text):
-        return {"metadata": {"scrapbook": {"name": name}}, "data": {"text/plain": [text]}}
-
-    outputs = [
-        {"text": ["MAML ahead: True\n"]},
-        glued("gap", "'+1.2 ± 1.0'"),
-        glued("size", "1,300"),
-    ]
-    path = tmp_path / "chapter.ipynb"
-    path.write_text(json.dumps({"cells": [{"outputs": outputs}, {}]}), encoding="utf-8")
-    chapter = Chapter(path)
-    right = ("gap above 0", "gap covers 2", "gap below 2.5", "size above 1200", "size above gap")
-    wrong = ("gap above 0.3", "gap covers 0", "gap below 2.1", "gap above size")
-    assert [chapter.holds(claim) for claim in right] == [True] * len(right)
-    assert [chapter.holds(claim) for claim in wrong] == [False] * len(wrong)
-    assert "MAML ahead: True" in chapter.printed and "MAML ahead: False" not in chapter.printed
-    with pytest.raises(KeyError):
-        chapter.holds("missing above 0")
 
 
 # Plans
