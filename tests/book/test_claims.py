@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from claims import Chapter, claims, markdown, prose
 
-CHAPTERS = sorted((Path(__file__).resolve().parents[2] / "chapters").glob("*.ipynb"))
+ROOT = Path(__file__).resolve().parents[2]
+CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
 
 
 # In a question these words claim nothing.
@@ -83,3 +84,27 @@ def test_a_comparison_without_evidence_is_noticed():
     assert unfounded(text + "\n<!-- holds: gap above 0 -->\n\n## Another\n\nIt wins.") == [
         "It wins."
     ]
+
+
+# The page on why numbers differ
+
+
+def test_the_conditions_on_the_page_of_numbers_are_those_of_the_ledgers():
+    page = (ROOT / "numbers.md").read_text(encoding="utf-8")
+    maml, prototypes, fair = (
+        json.loads((ROOT / "results" / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("maml_glyphs", "prototypes_glyphs", "fair_comparison")
+    )
+    iterations, images = maml["settings"]["iterations"]["1"], fair["settings"]["images"]
+    longer = iterations * maml["settings"]["longer"]
+    mine = images // 120  # of four tasks of five ways, or one of twenty, with 30 images each
+    inner = fair["tuning"]["1"]["methods"]["MAML"]["inner_steps"]
+    scratch = fair["tuning"]["1"]["methods"]["from scratch"]
+    for row in (
+        f"| iterations of four tasks | {iterations:,} | {longer:,} | {mine} |",
+        f"in training and at test | 1 and 1 | 1 and 1 | 1 and {inner} |",
+        f"| {prototypes['settings']['iterations']['1']:,} | {mine} |",
+        f"| 5 of 0.5 | 20 of 0.3 | {scratch['steps']} of {scratch['lr']}, tuned |",
+        f"| {maml['settings']['pretraining']:,} × 64 | {images:,} |",
+    ):
+        assert row in page, row
