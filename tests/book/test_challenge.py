@@ -1,29 +1,21 @@
 """The entries to the Omniglot challenge: how they see and train, and what they were scored."""
 
-import importlib.util
-import sys
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
 import torch
+from recipes import load_recipe
 
 from metalearn_lite.datasets import ClassImages, glyphs
 from metalearn_lite.judging import read_ledger, result_path
 from metalearn_lite.randomness import seeded
 
-RESULTS = Path(__file__).resolve().parents[2] / "results"
 ENTRIES = ("handwriting", "glyphs")
 
 
 @pytest.fixture(scope="module")
 def recipe():
-    path = RESULTS / "omniglot_challenge.py"
-    specification = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[path.stem] = module  # where dataclasses look
-    specification.loader.exec_module(module)
-    return module
+    return load_recipe("omniglot_challenge")
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +41,24 @@ def test_nine_views_turn_and_scale_and_one_is_the_drawing(recipe, drawings):
     assert abs(lean[0] - lean[1]) > 1 and (lean[0] - 14) * (lean[1] - 14) < 0
 
 
+def test_a_cropped_drawing_does_not_depend_on_its_place_and_size(recipe):
+    x = torch.zeros(5, 1, 60, 60)
+    x[0, 0, 10:30, 20:22] = x[0, 0, 28:30, 20:34] = 1  # an L, 20 high and 14 wide
+    x[1] = x[0].roll((17, -9), (-2, -1))
+    x[2] = x[0, :, 5:35, 12:42].repeat_interleave(2, -1).repeat_interleave(2, -2)
+    x[3, 0, 30, 30] = 1  # a dot, and a blank
+    found = recipe.cropped(x, 48)
+    assert found.shape == (5, 1, 48, 48) and found.min() >= 0 and found.max() <= 1
+    torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=0)
+    assert (found[0] - found[2]).abs().mean() < 0.04  # edges of a larger drawing are sharper
+    rows, columns = (found[0, 0] > 0.5).any(1), (found[0, 0] > 0.5).any(0)
+    assert rows.sum() == 40 and columns.sum() == 28  # of 48, with a tenth of the drawing around
+    assert rows.nonzero().flatten().tolist() == list(range(4, 44))  # in the middle
+    assert columns.nonzero().flatten().tolist() == list(range(10, 38))
+    assert 1 <= (found[3] > 0.5).sum() <= 16  # a dot is not blown up
+    assert not found[4].any()
+
+
 def test_what_is_left_out_of_the_warps_is_not_done(recipe, drawings):
     torch.manual_seed(0)
     still = small(recipe, warps=False, bends=False)
@@ -71,9 +81,11 @@ def test_an_ingredient_that_is_left_out_is_the_only_change(recipe):
 def test_a_reader_takes_every_size_and_each_drawing_by_itself(recipe, size):
     reader = recipe.Reader(recipe.Recipe(), seeded(0)).eval()
     x = torch.rand(3, 1, size, size, generator=seeded(1))
+    kept = x.clone()
     with torch.no_grad():
         together, alone = reader(x), reader(x[:1])
-    assert together.shape == (3, 128)
+    assert torch.equal(x, kept)
+    assert together.shape == (3, 256)
     torch.testing.assert_close(together[:1], alone, atol=1e-5, rtol=1e-4)
 
 
@@ -117,7 +129,7 @@ def test_an_entry_is_small_and_says_how_it_was_made(name):
 def test_a_stored_score_is_that_of_the_stored_weights(recipe, name, omniglot_root, monkeypatch):
     """On eight drawings of each character, to be quick."""
     monkeypatch.setattr(recipe, "EPISODES", 300)
-    training, held_out = recipe.handwriting(recipe.ENTRIES[name].size)
+    training, held_out = recipe.handwriting()
     assert set(recipe.CHOSEN_ON) < set(training.group_names)
     found = recipe.score(recipe.load(name), held_out.examples(0, 8))
     path = "20 ways, one alphabet/wrong"
