@@ -42,20 +42,24 @@ RUNNING = HERE.parent / "_build" / "results" / "omniglot_challenge"
 # named before the first run
 CHOSEN_ON = ("Arcadian", "Cyrillic", "Japanese_(katakana)", "Syriac_(Estrangelo)")
 WAYS, EPISODES = 20, 1000
+INK, MARGIN = 0.3, 0.1  # least of a line; left free on each side, as a share of the drawing
 TURNS, SCALES = (-0.15, 0.0, 0.15), (0.92, 1.0, 1.08)  # of the views, in radians and as factors
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How an entry is trained; each of the first seven is an ingredient that can be left out.
+    """How an entry is trained; what follows the first is an ingredient that can be left out.
 
     Attributes:
+        trained_on: ``"handwriting"`` or ``"glyphs"``.
+        cropped: each drawing is cut out around its ink and scaled to fill the image.
         within_groups: the characters of a task are of one alphabet, as they will be.
         quarter_turns: an alphabet that is turned is another alphabet.
         warps: each drawing is turned, scaled, sheared, shifted.
         bends: each drawing is bent besides, by a smooth random field.
         views: the features of a drawing are the mean over nine views of it.
         size: pixels of a side that the network sees.
+        drawn: pixels of a side at which glyphs are drawn.
         ways: characters in a task.
         queries: drawings of each, besides the one to compare with.
         widths: filters of each block.
@@ -63,22 +67,26 @@ class Recipe:
         step_size: of Adam; it falls to 0 along a cosine.
     """
 
+    trained_on: str = "handwriting"
+    cropped: bool = True
     within_groups: bool = True
     quarter_turns: bool = True
     warps: bool = True
     bends: bool = True
     views: bool = True
     size: int = 56
+    drawn: int = 56
     ways: int = WAYS
     queries: int = 3
-    widths: tuple[int, ...] = (32, 64, 96, 128)
+    widths: tuple[int, ...] = (32, 64, 128, 256)
     iterations: int = 40_000
     step_size: float = 0.002
 
 
-ENTRIES = {"handwriting": Recipe(), "glyphs": Recipe()}
+ENTRIES = {name: Recipe(trained_on=name) for name in ("handwriting", "glyphs")}
 LEFT_OUT: dict[str, dict[str, Any]] = {
     "nothing": {},
+    "cropping to the ink": {"cropped": False},
     "characters of one alphabet": {"within_groups": False},
     "quarter turns": {"quarter_turns": False},
     "turns, scales and shifts": {"warps": False},
@@ -86,6 +94,8 @@ LEFT_OUT: dict[str, dict[str, Any]] = {
     "nine views": {"views": False},
     "56 pixels": {"size": 28},
     "twenty ways": {"ways": 5},
+    "handwriting": {"trained_on": "glyphs"},
+    "handwriting, and 56 pixels of a glyph": {"trained_on": "glyphs", "drawn": 28},
 }
 
 
@@ -97,7 +107,7 @@ class Reader(nn.Module):
     stride 2.
 
     Args:
-        recipe: its size, widths and views are used.
+        recipe: its cropping, size, widths and views are used.
         generator: draws the weights.
     """
 
@@ -107,21 +117,53 @@ class Reader(nn.Module):
         before = 1
         for width in recipe.widths:
             large = before == 1 and recipe.size >= 56
-            conv = nn.Conv2d(before, width, 5 if large else 3, 2 if large else 1, 2 if large else 1)
+            kernel, stride = (5, 2) if large else (3, 1)
+            conv = nn.Conv2d(before, width, kernel, stride, kernel // 2, bias=False)
             layers += [conv, nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2)]
             before = width
         self.features = initialise(nn.Sequential(*layers, nn.Flatten()), generator)
-        self.size, self.views = recipe.size, recipe.views
+        self.recipe = recipe
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map drawings ``(n, 1, h, w)`` of any square size, ink 1, to vectors ``(n, d)``."""
+        """Map drawings ``(n, 1, h, w)`` of any square size, ink 1, to vectors ``(n, d)``.
+
+        In training they are taken as ``seen`` has made them.
+        """
+        if not self.training:
+            x = seen(x, self.recipe)
         x = x.contiguous(memory_format=torch.channels_last)
-        if x.shape[-1] != self.size:
-            mode = "area" if x.shape[-1] > self.size else "bicubic"
-            x = F.interpolate(x, size=(self.size, self.size), mode=mode).clamp(0, 1)
-        if self.training or not self.views:
+        if self.training or not self.recipe.views:
             return self.features(x)  # type: ignore[no-any-return]
         return torch.stack([self.features(view) for view in views(x)]).mean(dim=0)
+
+
+def seen(x: Tensor, recipe: Recipe) -> Tensor:
+    """Return drawings ``(n, 1, h, w)`` as the network sees them, ``(n, 1, size, size)``."""
+    size = (recipe.size, recipe.size)
+    if recipe.cropped:
+        return F.avg_pool2d(cropped(x, 2 * recipe.size), 2)
+    return F.interpolate(x, size, mode="area" if x.shape[-1] > size[0] else "bicubic").clamp(0, 1)
+
+
+def cropped(x: Tensor, size: int) -> Tensor:
+    """Cut out the square around the ink of each drawing, with a margin, and scale it.
+
+    A square is at least a quarter of the image, so that a dot stays small.
+    """
+    n, side = len(x), x.shape[-1]
+    on, pixels = x[:, 0] > INK, torch.arange(side).to(x)
+    middles, sizes = [], []
+    for line in (on.any(dim=1), on.any(dim=2)):  # columns, then rows
+        line = line | ~line.any(dim=1, keepdim=True)  # a blank drawing stays as it is
+        first = torch.where(line, pixels, side).amin(dim=1)
+        last = torch.where(line, pixels, -1).amax(dim=1)
+        middles.append((first + last + 1) / side - 1)
+        sizes.append((last + 1 - first) / side)
+    share = torch.stack(sizes).amax(dim=0).clamp(min=0.25) * (1 + 2 * MARGIN)
+    zero = torch.zeros_like(share)
+    rows = [torch.stack([share, zero, middles[0]], 1), torch.stack([zero, share, middles[1]], 1)]
+    grid = F.affine_grid(torch.stack(rows, dim=1), [n, 1, size, size], align_corners=False)
+    return F.grid_sample(x, grid, align_corners=False)
 
 
 def views(x: Tensor) -> list[Tensor]:
@@ -167,17 +209,23 @@ def objective(recipe: Recipe) -> Any:
             x = x.rot90(int(torch.randint(4, ())), (-2, -1))
         if recipe.warps or recipe.bends:
             x = warped(x, recipe)
-        z = model(x)
+        with torch.autocast("cpu", torch.bfloat16):  # faster where the processor has it
+            z = model(x).float()
         return F.cross_entropy(-torch.cdist(z[n:], z[:n]).square(), episode.query_y)
 
     return loss
 
 
 def train(name: str, recipe: Recipe, data: ClassImages, seed: int) -> Reader:
-    """Train a network, or go on with it."""
+    """Train a network on the drawings, or on glyphs in their place; or go on with it."""
+    if recipe.trained_on == "glyphs":
+        data = glyphs(size=recipe.drawn)
     model = Reader(recipe, seeded(seed))
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     torch.manual_seed(seed)
+    x, _ = data.flatten()
+    x = torch.cat([seen(part, recipe) for part in torch.split(x, 500)])
+    data = replace(data, images=x.view(*data.images.shape[:2], *x.shape[1:]))
     meta_train(
         model,
         objective(recipe),
@@ -208,7 +256,7 @@ def score(model: Reader, data: ClassImages, *, ways: int = WAYS, within: bool = 
     return evaluate(None, nearest_pixel, tasks, episodes=EPISODES, generator=seeded(2))
 
 
-def load(name: str) -> nn.Module:
+def load(name: str) -> Reader:
     """Return an entry, ``"handwriting"`` or ``"glyphs"``.
 
     Returns:
@@ -220,21 +268,24 @@ def load(name: str) -> nn.Module:
     return model.eval()
 
 
-def handwriting(size: int) -> tuple[ClassImages, ClassImages]:
-    """Return the 25 alphabets to train on, and the five held out."""
+def handwriting() -> tuple[ClassImages, ClassImages]:
+    """Return the 25 alphabets to train on, and the five held out, in their 105 x 105 pixels."""
     root = os.environ.get("METALEARN_OMNIGLOT")
     if not root:
         raise SystemExit("METALEARN_OMNIGLOT names no folder with images_background.zip")
-    training, held_out = omniglot(root, size=size).split_groups()
+    training, held_out = omniglot(root, size=105).split_groups()
     return training, held_out
 
 
 def enter(name: str, _: int, __: Mapping[str, Any]) -> dict[str, Any]:
     """Train an entry, store its weights, and score it once on the five alphabets held out."""
     recipe = ENTRIES[name]
-    own, held_out = handwriting(recipe.size)
-    model = train(name, recipe, own if name == "handwriting" else glyphs(), seed=0)
-    save_checkpoint(WEIGHTS / f"{name}.zip", model.state_dict(), metadata={"entry": name})
+    own, held_out = handwriting()
+    model = train(name, recipe, own, seed=0)
+    # half the digits make half the file, and what is scored is what is stored
+    state = {key: v.half() if v.ndim > 1 else v for key, v in model.state_dict().items()}
+    save_checkpoint(WEIGHTS / f"{name}.zip", state, metadata={"entry": name})
+    model = load(name)
     found = {
         "20 ways, one alphabet": score(model, held_out),
         "5 ways, mixed alphabets": score(model, held_out, ways=5, within=False),
@@ -247,13 +298,13 @@ def enter(name: str, _: int, __: Mapping[str, Any]) -> dict[str, Any]:
 
 def leave_out(draw: int, __: Mapping[str, Any]) -> dict[str, float]:
     """Return what is wrong on CHOSEN_ON, in per cent, without each ingredient in turn."""
+    training, _ = handwriting()
+    rest = [g for g in training.group_names if g not in CHOSEN_ON]
+    own, chosen_on = training.split_groups(rest, CHOSEN_ON)
     found = {}
     for what, change in LEFT_OUT.items():
         recipe = replace(Recipe(), **change)
         recipe = replace(recipe, iterations=recipe.iterations // 4)
-        training, _ = handwriting(recipe.size)
-        rest = [g for g in training.group_names if g not in CHOSEN_ON]
-        own, chosen_on = training.split_groups(rest, CHOSEN_ON)
         name = f"without {what}, draw {draw}"
         found[what] = 100 * (1 - score(train(name, recipe, own, draw), chosen_on).mean)
         print(f"{name}: {found[what]:.1f} % wrong", flush=True)
