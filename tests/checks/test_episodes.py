@@ -340,3 +340,10 @@ def test_labels_are_judged_from_twenty_returns_of_a_class_on(returns, found):
         assert list(order.add([7], [2], ways=3)) == []
     got = "a class keeps its label in 100 % of its next tasks, by chance 33 %"
     assert order.faults() == ({"fixed labels": got} if found else {})
+
+
+@pytest.mark.parametrize(("same", "found"), [(39, False), (42, True)])
+def test_five_standard_errors_above_chance_are_too_many(same, found):
+    order = _LabelOrder()
+    order.chances, order.same = [0.2] * 100, same  # 20 by chance, with a standard error of 4
+    assert ("fixed labels" in order.faults()) == found

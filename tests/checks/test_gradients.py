@@ -310,7 +310,7 @@ def test_three_wrong_parameters_are_named_and_more_are_hinted_at(count, shown):
     model = nn.ParameterList([nn.Parameter(torch.ones(2)) for _ in range(count)])
 
     def half(model, _):  # the other factor is held constant
-        return sum((p * p.detach()).sum() for p in model)
+        return sum(k * (p * p.detach()).sum() for k, p in enumerate(model, start=1))
 
     episode = SineTasks(2, 2).sample(seeded(0))
     with pytest.raises(ValueError, match=f"wrong for {count} of {count} parameters") as found:
@@ -319,3 +319,13 @@ def test_three_wrong_parameters_are_named_and_more_are_hinted_at(count, shown):
     names = listed.removesuffix(", ...").split(", ")
     assert len(names) == 3 and set(names) <= {str(k) for k in range(count)}
     assert listed.endswith(", ...") == (count > 3)
+
+
+def test_the_parameter_that_is_furthest_off_is_named_first():
+    model = nn.ParameterList([nn.Parameter(torch.ones(1)) for _ in range(3)])
+
+    def half(model, _):
+        return sum(10**k * (p * p.detach()).sum() for k, p in enumerate(model))
+
+    with pytest.raises(ValueError, match=r"wrong for \d of 3 parameters \(2"):
+        check_gradient(half, model, SineTasks(2, 2).sample(seeded(0)))

@@ -165,3 +165,13 @@ def test_a_copy_that_was_ended_leaves_nothing_behind():
     sandbox._end(child)
     with pytest.raises(ChildProcessError):
         os.waitpid(child, os.WNOHANG)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="the system does not list them")
+def test_no_file_is_left_open_however_a_check_ends(monkeypatch):
+    monkeypatch.setattr(sandbox, "LEAST", 0.2)
+    run_apart(lambda: "", seconds=1)
+    before = len(os.listdir("/proc/self/fd"))
+    for action in (lambda: "", lambda: os._exit(1), lambda: time.sleep(5)):
+        run_apart(action, seconds=0.05)
+    assert len(os.listdir("/proc/self/fd")) == before

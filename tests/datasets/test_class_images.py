@@ -105,3 +105,11 @@ def test_the_classes_that_are_chosen_come_in_the_order_that_is_asked_for(small):
 
 def test_the_parts_are_described_in_one_line(small):
     assert repr(small) == "ClassImages(4 classes x 5 examples, 3 groups)"
+
+
+def test_images_go_to_a_device_and_factors_stay():
+    images = torch.rand(2, 3, 1, 4, 4)
+    data = ClassImages(images, ("a", "b"), ("x", "x"), factors={"size": torch.ones(2, 3)})
+    moved = data.to("meta")
+    assert moved.images.device.type == "meta" and moved.images.shape == images.shape
+    assert moved.factors["size"].device.type == data.images.device.type == "cpu"
