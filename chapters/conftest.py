@@ -13,6 +13,7 @@ import os
 import sys
 from pathlib import Path
 
+import nbval.kernel
 import pytest
 from nbval.plugin import IPyNbCell
 
@@ -22,6 +23,19 @@ from keep_executed import Recorder
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # chapters that run side by side: a core each
     os.environ["OMP_NUM_THREADS"] = "1"
+
+start_kernel = nbval.kernel.start_new_kernel
+
+
+def start_kernel_patiently(*arguments, **options):
+    """Start a kernel once more if it does not answer: the other worker's had taken its port."""
+    try:
+        return start_kernel(*arguments, **options)
+    except RuntimeError:
+        return start_kernel(*arguments, **options)
+
+
+nbval.kernel.start_new_kernel = start_kernel_patiently
 
 GLUED = "application/papermill.record/text/plain"
 RECORDER = pytest.StashKey[Recorder]()

@@ -1,11 +1,14 @@
 """The check of the chapters: it fails when it should, and what passes is kept for the build."""
 
+import importlib.util
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import nbformat
+import nbval.kernel
 import pytest
 from jupyter_cache import get_cache
 from nbformat.v4 import new_code_cell, new_notebook, new_output
@@ -217,3 +220,28 @@ def test_the_check_forgets_what_was_kept_with_another_package(tmp_path):
         check(tmp_path, cell("x = 1"))
         assert other.exists() is not forgotten
         assert kept(tmp_path).exists()
+
+
+def test_a_kernel_that_does_not_answer_is_started_once_more(monkeypatch):
+    path = ROOT / "chapters" / "conftest.py"
+    specification = importlib.util.spec_from_file_location("conftest_of_chapters", path)
+    module = importlib.util.module_from_spec(specification)
+    monkeypatch.setattr(nbval.kernel, "start_new_kernel", nbval.kernel.start_new_kernel)
+    specification.loader.exec_module(module)
+    calls = []
+
+    def start(*arguments, silent, **options):
+        calls.append((arguments, options))
+        if len(calls) <= silent:
+            raise RuntimeError("Kernel didn't respond in 60 seconds")
+        return "kernel"
+
+    for silent, started in ((0, 1), (1, 2)):
+        calls.clear()
+        monkeypatch.setattr(module, "start_kernel", partial(start, silent=silent))
+        assert nbval.kernel.start_new_kernel(60, kernel_name="python") == "kernel"
+        assert calls == [((60,), {"kernel_name": "python"})] * started
+    calls.clear()
+    monkeypatch.setattr(module, "start_kernel", partial(start, silent=2))
+    with pytest.raises(RuntimeError, match="didn't respond"):
+        nbval.kernel.start_new_kernel()
