@@ -25,7 +25,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -59,6 +59,9 @@ FIVE = ("linear probe", "LP-FT", "prototypes", "MAML, five steps", "Reptile")
 MANY_SEEDS, FEW_SEEDS = 5, 3
 
 Settings = dict[str, float]
+Pieces = Callable[[str], Iterator[str]]
+Begin = Callable[[], dict[str, Any]]
+Make = Callable[[str, Mapping[str, Any], Path], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -334,17 +337,29 @@ def begin() -> dict[str, Any]:
     return {**how_made("python results/comparison.py"), "settings": json.loads(json.dumps(about))}
 
 
-def main() -> None:
-    parser = recipe_parser(__file__, __doc__, range(0))
+def fill_pieces(
+    recipe: str, about: str | None, names: Iterable[str], pieces: Pieces, begin: Begin, make: Make
+) -> None:
+    """Make what a ledger of named pieces lacks, or the part of it that the command line says.
+
+    Args:
+        recipe: the script that is run.
+        about: its docstring.
+        names: what the pieces are dealt out by.
+        pieces: gives the names of all pieces of a name, in order.
+        begin: as in ``fill_ledger``.
+        make: ``make(piece, ledger, folder)`` gives the numbers of a piece.
+    """
+    parser = recipe_parser(recipe, about, range(0))
     parser.add_argument("--part", default="0/1", help="which of how many processes this is")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     part, parts = (int(number) for number in options.part.split("/"))
     folder = options.to.with_suffix("")
     folder.mkdir(exist_ok=True)
-    own = [piece for start in list(STARTS)[part::parts] for piece in pieces(start)]
+    own = [piece for name in list(names)[part::parts] for piece in pieces(name)]
     fill_ledger(options.to, own, begin, lambda piece, ledger: make(piece, ledger, folder))
 
 
 if __name__ == "__main__":
-    main()
+    fill_pieces(__file__, __doc__, STARTS, pieces, begin, make)

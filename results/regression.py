@@ -14,7 +14,6 @@ a smooth kernel, whose width, height and noise are fitted to the points of each 
 answer is smooth; *least squares* knows the family. About three hours of one core.
 """
 
-import itertools
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -22,14 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from comparison import Start
+from comparison import Start, fill_pieces
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from torch import Tensor, nn
 
 from metalearn_lite.checkpoint import save_checkpoint
 from metalearn_lite.evaluation import evaluate
-from metalearn_lite.judging.ledger import fill_ledger, how_made, recipe_parser
+from metalearn_lite.judging.ledger import how_made
 from metalearn_lite.maml import MetaSGD, maml_loss, maml_predict
 from metalearn_lite.models import Network, mlp
 from metalearn_lite.randomness import seeded
@@ -287,18 +286,5 @@ def begin() -> dict[str, Any]:
     return {**how_made("python results/regression.py"), "settings": about}
 
 
-def main() -> None:
-    parser = recipe_parser(__file__, __doc__, range(0))
-    parser.add_argument("--part", default="0/1", help="which of how many processes this is")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    part, parts = (int(number) for number in options.part.split("/"))
-    names = list(LEARNERS)[part::parts]
-    own = list(itertools.chain.from_iterable(pieces(name) for name in names))
-    folder = options.to.with_suffix("")
-    folder.mkdir(exist_ok=True)
-    fill_ledger(options.to, own, begin, lambda piece, ledger: make(piece, ledger, folder))
-
-
 if __name__ == "__main__":
-    main()
+    fill_pieces(__file__, __doc__, LEARNERS, pieces, begin, make)

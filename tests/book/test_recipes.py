@@ -1,5 +1,6 @@
 """How the comparisons search, choose and deal out their work, before they run for hours."""
 
+import json
 from collections import Counter
 
 import pytest
@@ -102,3 +103,24 @@ def test_ridge_on_features_is_that_of_scikit_learn(regression):
     torch.testing.assert_close(
         found[:, 0], torch.from_numpy(expected).flatten(), rtol=1e-4, atol=1e-6
     )
+
+
+def test_processes_side_by_side_make_each_piece_once_and_a_second_run_none(
+    comparison, tmp_path, monkeypatch
+):
+    made, ledger = [], tmp_path / "ledger.json"
+
+    def make(piece, so_far, folder):
+        assert folder == tmp_path / "ledger" and folder.is_dir()
+        assert all(other in so_far["draws"] for other in made if other[0] == piece[0])
+        made.append(piece)
+        return {"number": len(made)}
+
+    def pieces(name):
+        yield from (f"{name}/{number}" for number in range(2))
+
+    for part in ("0/2", "1/2", "0/1"):
+        monkeypatch.setattr("sys.argv", ["recipe", "--part", part, "--to", str(ledger)])
+        comparison.fill_pieces("recipe.py", "", "abc", pieces, dict, make)
+    assert made == ["a/0", "a/1", "c/0", "c/1", "b/0", "b/1"]
+    assert set(json.loads(ledger.read_text())["draws"]) == set(made)
