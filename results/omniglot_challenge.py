@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metalearn_lite.checkpoint import load_checkpoint, save_checkpoint
-from metalearn_lite.datasets import ClassImages, glyphs, omniglot
+from metalearn_lite.datasets import ClassImages, crop_to_ink, glyphs, omniglot
 from metalearn_lite.evaluation import Scores, evaluate
 from metalearn_lite.judging import nearest_pixel
 from metalearn_lite.judging.ledger import fill_ledger, how_made, recipe_parser
@@ -42,7 +42,6 @@ RUNNING = HERE.parent / "_build" / "results" / "omniglot_challenge"
 # named before the first run
 CHOSEN_ON = ("Arcadian", "Cyrillic", "Japanese_(katakana)", "Syriac_(Estrangelo)")
 WAYS, EPISODES = 20, 1000
-INK, MARGIN = 0.3, 0.1  # least of a line; left free on each side, as a share of the drawing
 TURNS, SCALES = (-0.15, 0.0, 0.15), (0.92, 1.0, 1.08)  # of the views, in radians and as factors
 
 
@@ -141,29 +140,8 @@ def seen(x: Tensor, recipe: Recipe) -> Tensor:
     """Return drawings ``(n, 1, h, w)`` as the network sees them, ``(n, 1, size, size)``."""
     size = (recipe.size, recipe.size)
     if recipe.cropped:
-        return F.avg_pool2d(cropped(x, 2 * recipe.size), 2)
+        return crop_to_ink(x, recipe.size)
     return F.interpolate(x, size, mode="area" if x.shape[-1] > size[0] else "bicubic").clamp(0, 1)
-
-
-def cropped(x: Tensor, size: int) -> Tensor:
-    """Cut out the square around the ink of each drawing, with a margin, and scale it.
-
-    A square is at least a quarter of the image, so that a dot stays small.
-    """
-    n, side = len(x), x.shape[-1]
-    on, pixels = x[:, 0] > INK, torch.arange(side).to(x)
-    middles, sizes = [], []
-    for line in (on.any(dim=1), on.any(dim=2)):  # columns, then rows
-        line = line | ~line.any(dim=1, keepdim=True)  # a blank drawing stays as it is
-        first = torch.where(line, pixels, side).amin(dim=1)
-        last = torch.where(line, pixels, -1).amax(dim=1)
-        middles.append((first + last + 1) / side - 1)
-        sizes.append((last + 1 - first) / side)
-    share = torch.stack(sizes).amax(dim=0).clamp(min=0.25) * (1 + 2 * MARGIN)
-    zero = torch.zeros_like(share)
-    rows = [torch.stack([share, zero, middles[0]], 1), torch.stack([zero, share, middles[1]], 1)]
-    grid = F.affine_grid(torch.stack(rows, dim=1), [n, 1, size, size], align_corners=False)
-    return F.grid_sample(x, grid, align_corners=False)
 
 
 def views(x: Tensor) -> list[Tensor]:

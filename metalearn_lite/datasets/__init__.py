@@ -2,10 +2,12 @@
 
 from metalearn_lite.datasets.augmentation import per_image
 from metalearn_lite.datasets.class_images import ClassImages
+from metalearn_lite.datasets.cropping import crop_to_ink
 from metalearn_lite.datasets.loading import digits, glyphs, omniglot
 
 __all__ = [
     "ClassImages",
+    "crop_to_ink",
     "digits",
     "glyphs",
     "omniglot",

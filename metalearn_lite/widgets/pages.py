@@ -5,13 +5,8 @@ the built page without a kernel and without a network, by mouse, keyboard and sc
 Nothing is computed here, and nothing is sent anywhere.
 """
 
-import hashlib
 import io
-import json
-import re
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
-from importlib.resources import files
 from typing import Any
 
 import torch.nn.functional as F
@@ -20,6 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from metalearn_lite.widgets.filling import filled
 from metalearn_lite.widgets.pictures import data_uri, png_of
 
 Draw = Callable[..., Figure]
@@ -59,7 +55,7 @@ def stepper(
     ]
     first = data[0]
     shown = {"src": first.pop("src"), "alt": first["alt"], "caption": first["caption"]}
-    return _page("stepper", label, data, **shown)
+    return filled("stepper", label, data, **shown)
 
 
 def guess_game(
@@ -105,22 +101,7 @@ def guess_game(
         ],
         "references": dict(references or {}),
     }
-    return _page("game", label, data)
-
-
-def _page(kind: str, label: str, data: Any, **fields: str) -> HTML:
-    """Fill the template ``kind``; the name makes several of them on a page independent."""
-    content = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-    name = f"{kind}-{hashlib.sha256((label + content).encode()).hexdigest()[:12]}"
-    style, template = (
-        files("metalearn_lite").joinpath("widgets", "templates", part).read_text(encoding="utf-8")
-        for part in ("style.html", f"{kind}.html")
-    )
-    texts = {"name": name, "label": label, **fields}
-    filled = {field: escape(text) for field, text in texts.items()} | {"data": content}
-    # in one pass, so that what is filled in is never filled again
-    page = re.sub(r"\[\[(\w+)\]\]", lambda found: filled[found[1]], template)
-    return HTML(style + page)  # type: ignore[no-untyped-call]
+    return filled("game", label, data)
 
 
 def _drawing(image: Tensor) -> str:
