@@ -19,7 +19,7 @@ import torch
 from omniglot_challenge import Recipe, handwriting, warped
 from torch import Tensor
 
-from metalearn_lite.checkpoint import load_checkpoint, save_checkpoint
+from metalearn_lite.checkpoint import save_checkpoint
 from metalearn_lite.datasets import ClassImages, crop_to_ink
 from metalearn_lite.evaluation import evaluate
 from metalearn_lite.judging import nearest_pixel
@@ -33,13 +33,20 @@ from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import Episode, ImageTasks
 from metalearn_lite.training import Objective, meta_train
 from metalearn_lite.transfer import fine_tune_learn, pretrain
+from metalearn_lite.widgets.drawing import (
+    INNER_LR,
+    INNER_STEPS,
+    TUNING_LR,
+    TUNING_STEPS,
+    WAYS,
+    file_name,
+    stored,
+)
 
 HERE = Path(__file__).resolve().parent
 WEIGHTS = HERE / "page_networks"
 RUNNING = HERE.parent / "_build" / "results" / "page_networks"
-WAYS, WIDTH, SIZE = 5, 32, 28
-INNER_STEPS, INNER_LR = 5, 0.1  # of MAML, in training and afterwards
-TUNING_STEPS, TUNING_LR = 10, 0.1  # of fine-tuning all layers, from a head of zeros
+WIDTH, SIZE = 32, 28
 SHOTS = (1, 5)
 EPISODES = 1000
 
@@ -142,26 +149,14 @@ def predictions(name: str) -> dict[str, Predict]:
     return {how: partial(maml_predict, statistics=s, **options) for how, s in ways.items()}
 
 
-def load(name: str) -> Network:
-    """Return a network of the page: ``TRAIN`` has the names."""
-    model = conv4(WAYS, WIDTH, "batch" if "batch" in name else "group")
-    model.load_state_dict(load_checkpoint(WEIGHTS / f"{words(name)}.zip"))
-    return model
-
-
-def words(name: str) -> str:
-    """Return a name as files have it."""
-    return name.replace(", ", "_").replace(" ", "_")
-
-
 def make(name: str, _: Mapping[str, Any]) -> dict[str, Any]:
     """Train a network, store it in half digits, and score what is stored."""
     own, held_out = (cut_out(data) for data in handwriting())
     torch.manual_seed(0)
     model = TRAIN[name](own)
     state = {key: v.half() for key, v in model.state_dict().items()}
-    save_checkpoint(WEIGHTS / f"{words(name)}.zip", state, metadata={"network": name})
-    return score(load(name), predictions(name), held_out)
+    save_checkpoint(WEIGHTS / file_name(name), state, metadata={"network": name})
+    return score(stored(name), predictions(name), held_out)
 
 
 def score(model: Network, ways: Mapping[str, Predict], data: ClassImages) -> dict[str, Any]:
