@@ -199,8 +199,8 @@ PLANTED = {
     "a missing mean": ("dy[p] * theta[at + d] - first -", "dy[p] * theta[at + d] -"),
     "the mean of a batch": ("(x.data[p] - m) * scale", "x.data[p] * scale"),
     "a bias without a gradient": ("grad[at + out * into + o] +=", "grad[at + o] +="),
-    "a place in the patches": ("dx[from] += dp[to]", "dx[from] = dp[to]"),
-    "the gate of the ReLU": ("x.data[i] > 0 ? d : 0", "d"),
+    "a place in the patches": ("ox * stride] += patches", "ox * stride] = patches"),
+    "the gate of the ReLU": ("if (!(x.data[p] > 0)) dx[p] = 0", ""),
     "sum for mean": ("(p[k] - (k === answers[i])) / n", "(p[k] - (k === answers[i]))"),
 }
 

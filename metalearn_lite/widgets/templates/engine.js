@@ -66,20 +66,20 @@ function makeEngine() {
     return [y, back];
   }
 
-  // calls visit(place in the patches, place in the image) for all that lies inside the image
-  function eachPatch({ kernel, stride, padding }, x, h, w, visit) {
+  // copies an image's pixels to the places in the patches where the kernel meets them, or, with
+  // `back`, adds the patches up to an image
+  function patch({ kernel, stride, padding }, x, h, w, patches, image, back) {
     const all = x.n * h * w;
-    let row = 0;
-    for (let c = 0; c < x.rows; c++) {
+    for (let c = 0, row = 0; c < x.rows; c++) {
       for (let ky = 0; ky < kernel; ky++) for (let kx = 0; kx < kernel; kx++, row++) {
+        const first = Math.max(0, Math.ceil((padding - kx) / stride));
+        const end = Math.min(w, Math.floor((x.w - 1 + padding - kx) / stride) + 1);
         for (let i = 0; i < x.n; i++) for (let oy = 0; oy < h; oy++) {
           const y = oy * stride + ky - padding;
           if (y < 0 || y >= x.h) continue;
-          const from = ((c * x.n + i) * x.h + y) * x.w, to = row * all + (i * h + oy) * w;
-          for (let ox = 0; ox < w; ox++) {
-            const xx = ox * stride + kx - padding;
-            if (xx >= 0 && xx < x.w) visit(to + ox, from + xx);
-          }
+          const from = ((c * x.n + i) * x.h + y) * x.w + kx - padding, to = row * all + (i * h + oy) * w;
+          if (back) for (let ox = first; ox < end; ox++) image[from + ox * stride] += patches[to + ox];
+          else for (let ox = first; ox < end; ox++) patches[to + ox] = image[from + ox * stride];
         }
       }
     }
@@ -90,11 +90,11 @@ function makeEngine() {
       const size = (side) => Math.floor((side + 2 * layer.padding - layer.kernel) / layer.stride) + 1;
       const h = size(x.h), w = size(x.w), width = x.n * h * w;
       const patches = zeros(layer.into * width);
-      eachPatch(layer, x, h, w, (to, from) => { patches[to] = x.data[from]; });
+      patch(layer, x, h, w, patches, x.data, false);
       const [y, backward] = affine(layer, theta, patches, width);
       const back = (dy, grad) => {
         const dp = backward(dy, grad), dx = zeros(x.data.length);
-        eachPatch(layer, x, h, w, (to, from) => { dx[from] += dp[to]; });
+        patch(layer, x, h, w, dp, dx, true);
         return dx;
       };
       return [{ data: y, rows: layer.out, n: x.n, h, w }, back];
@@ -104,8 +104,14 @@ function makeEngine() {
       return [{ ...x, data: y, rows: layer.out }, back];
     },
     relu(_, __, x) {
-      const back = (dy) => dy.map((d, i) => (x.data[i] > 0 ? d : 0));
-      return [like(x, x.data.map((v) => (v > 0 ? v : 0))), back];
+      const y = x.data.slice();
+      for (let p = 0; p < y.length; p++) if (!(y[p] > 0)) y[p] = 0;
+      const back = (dy) => {
+        const dx = dy.slice();
+        for (let p = 0; p < dx.length; p++) if (!(x.data[p] > 0)) dx[p] = 0;
+        return dx;
+      };
+      return [like(x, y), back];
     },
     // by the statistics of the batch (groups 0), of each image's groups of channels, or fixed ones
     norm(layer, theta, x) {
