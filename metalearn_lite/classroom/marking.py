@@ -1,4 +1,4 @@
-"""Mark an exercise: its check runs apart, ends in time, and says what is missing.
+"""Mark an exercise: its check asks the answer, judges what comes back, and says what is missing.
 
 The checks of the assignments are properties, and draw new numbers each time they are run, so
 they can be shown: there is no value in them that could be copied into an answer.
@@ -6,22 +6,27 @@ they can be shown: there is no value in them that could be copied into an answer
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import os
 import random
 import secrets
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from importlib import import_module
-from typing import NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+from metalearn_lite.classroom.channel import Broken, read, write
+from metalearn_lite.classroom.closing import close
 from metalearn_lite.classroom.sandbox import run_apart
 
 SEED = "METALEARN_CHECK_SEED"  # set while grading, so that it can be repeated
+
+Ask = Callable[..., Any]
 
 
 class NotYet(AssertionError):  # noqa: N818  what a student reads should not begin with "error"
@@ -31,9 +36,21 @@ class NotYet(AssertionError):  # noqa: N818  what a student reads should not beg
         return [f"NotYet: {self}"]
 
 
-def mark(
-    *, seconds: float = 15.0, closed: Sequence[str] = ()
-) -> Callable[[Callable[[], object]], None]:
+class Raised(Exception):  # noqa: N818  of an answer, in its words
+    """What an answer raised when it was asked, or what was wrong with what it gave."""
+
+
+class Place(Protocol):
+    """Where answers are asked: in the notebook itself or, while grading, in a room."""
+
+    def opened(
+        self, *, closed: Sequence[str], seconds: float, seed: int
+    ) -> AbstractContextManager[Ask]:
+        """Make ready to ask: ``ask(question, **numbers)`` returns numbers."""
+        ...
+
+
+def mark(*, seconds: float = 15.0, closed: Sequence[str] = ()) -> Callable[[Callable[[Ask], object]], None]:
     """Run a check, written as a function, as soon as it is defined.
 
     The check runs in a process of its own: what the answer changes, it changes there; a loop
@@ -41,23 +58,25 @@ def mark(
     from ``fresh_seeds`` before it begins.
 
     Args:
-        seconds: how long the check may compute before it is ended.
+        seconds: how long the check may compute before it is ended, and the answer, too.
         closed: functions of the package that the answer may not call, ``"maml.adapt"``.
 
     Returns:
-        A decorator. The first line of the docstring says what is checked.
+        A decorator for ``check(ask)``. The first line of its docstring says what is checked.
 
     Raises:
         NotYet: if the check fails, for whatever reason.
     """
 
-    def run(check: Callable[[], object]) -> None:
+    def run(check: Callable[[Ask], object]) -> None:
         what = (check.__doc__ or check.__name__).strip().splitlines()[0].rstrip(".")
+        seed = fresh_seeds(1)[0]
         try:
-            complaint = run_apart(lambda: _complaint(check, closed), seconds=seconds)
+            with _place.opened(closed=closed, seconds=seconds, seed=seed) as ask:
+                complaint = run_apart(lambda: _complaint(check, ask, seed), seconds=seconds)
         except TimeoutError as error:
             complaint = f"{error}. Look for a loop that never ends"
-        except ChildProcessError as error:
+        except (ChildProcessError, Broken) as error:
             complaint = f"{error}, so nothing can be said about your answer"
         if complaint:
             raise NotYet(f"{what}: {complaint}") from None
@@ -77,91 +96,106 @@ def fresh_seeds(count: int) -> list[int]:
     return [source.randrange(2**31) for _ in range(count)]
 
 
-def _complaint(check: Callable[[], object], closed: Sequence[str]) -> str:
-    """Return what is wrong, in words, or an empty text."""
-    _seed_everything(fresh_seeds(1)[0])
-    opened = [_close(name) for name in closed]
-    try:
-        check()
-    except AssertionError as error:
-        if _in_the_check(error, check):
-            return str(error) or "an assertion of the check does not hold"
-        return _describe(error, check)
-    except NotImplementedError as error:
-        return str(error) or "not written yet: the cell above still says NotImplementedError"
-    except (Exception, SystemExit) as error:
-        return _describe(error, check)
-    finally:
-        for put_back in reversed(opened):
-            put_back()
-    return ""
-
-
-def _seed_everything(seed: int) -> None:
+def seed_everything(seed: int) -> None:
+    """Set the global random states."""
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed)
 
 
-class _Closed:
-    """Stands where a closed function or class stood, and refuses to be used."""
+def _complaint(check: Callable[[Ask], object], ask: Ask, seed: int) -> str:
+    """Return what is wrong, in words, or an empty text."""
+    seed_everything(seed)
+    try:
+        check(ask)
+    except AssertionError as error:
+        return str(error) or "an assertion of the check does not hold"
+    except (Raised, TimeoutError, Broken, ChildProcessError) as error:
+        ending = ". Look for a loop that never ends" if isinstance(error, TimeoutError) else ""
+        return f"{error}{ending}"
+    except (Exception, SystemExit) as error:
+        return describe(error)
+    return ""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
 
-    def __call__(self, *_: object, **__: object) -> NoReturn:
-        raise PermissionError(
-            "this exercise asks you to write it yourself: "
-            f"metalearn_lite.{self._name} is closed here"
-        )
+class Notebook:
+    """The place where answers are asked in a student's notebook: the names of its ``__main__``."""
 
-    def __getattr__(self, _: str) -> NoReturn:
-        self()
+    @contextmanager
+    def opened(self, *, closed: Sequence[str], seconds: float, seed: int) -> Iterator[Ask]:
+        """Make ready to ask in this process, or in the copy of it that a check runs in."""
+
+        def ask(question: Callable[..., object], **numbers: Any) -> Any:
+            with ExitStack() as opened:
+                for name in closed:
+                    opened.callback(close(name))
+                reply = reply_to(question, read(write(numbers)), vars(sys.modules["__main__"]))
+            return heard(read(write(reply)))
+
+        yield ask
 
 
-def _close(name: str) -> Callable[[], None]:
-    """Put a refusal wherever a function of the package can be reached; return the way back.
+_place: Place = Notebook()
 
-    A room may hold it more than once under one name, plain and fast: all of them are closed.
+
+@contextmanager
+def asking(place: Place) -> Iterator[None]:
+    """Let checks ask their answers at another place, while grading."""
+    global _place
+    before, _place = _place, place
+    try:
+        yield
+    finally:
+        _place = before
+
+
+def reply_to(
+    question: Callable[..., object], numbers: dict[str, Any], names: dict[str, Any]
+) -> dict[str, Any]:
+    """Ask an answer where it lives, and return ``{"gave": numbers}`` or ``{"raised": words}``.
+
+    Args:
+        question: its positional parameters are names of the student's, the others numbers.
+        numbers: for the keyword-only parameters.
+        names: what the student's cells have bound.
     """
-    room, _, function = name.rpartition(".")
-    door = f"metalearn_lite.{room}"
-    import_module(door)
-    modules = list(sys.modules.items())
-    inside = [module for path, module in modules if f"{path}.".startswith(f"{door}.")]
-    wanted = [vars(module)[function] for module in inside if function in vars(module)]
-    if not wanted:
-        raise ValueError(f"cannot close {name!r}: expected a function of metalearn_lite.{room}")
-
-    refusal = _Closed(name)
-    places = [
-        (module, key, value)
-        for path, module in modules
-        if path == "__main__" or path.split(".")[0] == "metalearn_lite"
-        for key, value in list(vars(module).items())
-        if any(value is function for function in wanted)
-    ]
-    for module, key, _ in places:
-        setattr(module, key, refusal)
-
-    def put_back() -> None:
-        for module, key, value in places:
-            setattr(module, key, value)
-
-    return put_back
+    wanted = [p.name for p in inspect.signature(question).parameters.values() if p.kind != p.KEYWORD_ONLY]
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        return {"raised": f"{missing[0]} is missing: no cell above has defined it, or its cell has failed"}
+    try:
+        gave = question(*(names[name] for name in wanted), **numbers)
+    except NotImplementedError as error:
+        unwritten = "not written yet: the cell above still says NotImplementedError"
+        return {"raised": str(error) or unwritten}
+    except (Exception, SystemExit) as error:
+        return {"raised": describe(error)}
+    try:
+        write(gave)
+    except (TypeError, RecursionError, RuntimeError, ValueError) as error:
+        return {"raised": f"the answer holds {error}: expected numbers and tensors"}
+    return {"gave": gave}
 
 
-def _in_the_check(error: BaseException, check: Callable[[], object]) -> bool:
-    frames = traceback.extract_tb(error.__traceback__)
-    return frames[-1].filename == check.__code__.co_filename
+def heard(reply: Any) -> Any:
+    """Return the numbers in a reply, which a stranger may have written.
+
+    Raises:
+        Raised: if there are none.
+    """
+    if not isinstance(reply, dict) or not reply.keys() & {"gave", "raised"}:
+        raise Raised("the answer gave no numbers")
+    if "raised" in reply:
+        raise Raised(str(reply["raised"])[:2000])
+    return reply["gave"]
 
 
-def _describe(error: BaseException, check: Callable[[], object]) -> str:
+def describe(error: BaseException) -> str:
     """Name an exception, and the line of the student's own cells that it passed last."""
     words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         cell = "ipykernel" in frame.filename or frame.filename.startswith("<ipython")
-        if cell and frame.filename != check.__code__.co_filename:
+        if cell:
             line = linecache.getline(frame.filename, frame.lineno or 0).strip()
             return f"{words}\n    in your line: {line}"
     return words
