@@ -15,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from types import FunctionType
 from typing import Any, Protocol
 
 import numpy as np
@@ -125,7 +126,7 @@ class Notebook:
     def opened(self, *, closed: Sequence[str], seconds: float, seed: int) -> Iterator[Ask]:
         """Make ready to ask in this process, or in the copy of it that a check runs in."""
 
-        def ask(question: Callable[..., object], **numbers: Any) -> Any:
+        def ask(question: FunctionType, **numbers: Any) -> Any:
             with ExitStack() as opened:
                 for name in closed:
                     opened.callback(close(name))
@@ -150,7 +151,7 @@ def asking(place: Place) -> Iterator[None]:
 
 
 def reply_to(
-    question: Callable[..., object], numbers: dict[str, Any], names: dict[str, Any]
+    question: FunctionType, numbers: dict[str, Any], names: dict[str, Any]
 ) -> dict[str, Any]:
     """Ask an answer where it lives, and return ``{"gave": numbers}`` or ``{"raised": words}``.
 
@@ -169,7 +170,7 @@ def reply_to(
         unwritten = "not written yet: the cell above still says NotImplementedError"
         return {"raised": str(error) or unwritten}
     except (Exception, SystemExit) as error:
-        return {"raised": describe(error)}
+        return {"raised": describe(error, besides=question.__code__.co_filename)}
     try:
         write(gave)
     except (TypeError, RecursionError, RuntimeError, ValueError) as error:
@@ -190,12 +191,16 @@ def heard(reply: Any) -> Any:
     return reply["gave"]
 
 
-def describe(error: BaseException) -> str:
-    """Name an exception, and the line of the student's own cells that it passed last."""
+def describe(error: BaseException, *, besides: str = "") -> str:
+    """Name an exception, and the line of the student's own cells that it passed last.
+
+    Args:
+        besides: the file of a cell that is not the student's.
+    """
     words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         cell = "ipykernel" in frame.filename or frame.filename.startswith("<ipython")
-        if cell:
+        if cell and frame.filename != besides:
             line = linecache.getline(frame.filename, frame.lineno or 0).strip()
             return f"{words}\n    in your line: {line}"
     return words

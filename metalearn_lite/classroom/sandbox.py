@@ -57,9 +57,7 @@ def run_apart(function: Callable[[], str], *, seconds: float) -> str:
         os.close(receive)
         if not ended:
             _end(child)
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
-        raise TimeoutError(f"it did not end within {seconds:g} s")
-    raise ChildProcessError(_how_it_ended(status))
+    raise how_it_ended(status, seconds=seconds)
 
 
 def _answer(function: Callable[[], str], send: int, seconds: float) -> NoReturn:
@@ -67,7 +65,7 @@ def _answer(function: Callable[[], str], send: int, seconds: float) -> NoReturn:
     status = 1
     try:
         os.setsid()
-        _limit(seconds)
+        limit(seconds)
         torch.set_num_threads(1)  # the threads of the original do not exist here
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             message = json.dumps(function()).encode() + b"\n"
@@ -100,21 +98,25 @@ def _end(child: int) -> None:
     os.waitpid(child, 0)
 
 
-def _how_it_ended(status: int) -> str:
-    if os.WIFSIGNALED(status):
-        return f"it crashed ({signal.Signals(os.WTERMSIG(status)).name})"
-    return f"it ended the process (exit status {os.WEXITSTATUS(status)})"
+def how_it_ended(status: int, *, seconds: float) -> Exception:
+    """Say what the status of a process means that was to end by itself."""
+    if not os.WIFSIGNALED(status):
+        return ChildProcessError(f"it ended the process (exit status {os.WEXITSTATUS(status)})")
+    if os.WTERMSIG(status) == signal.SIGXCPU:
+        return TimeoutError(f"it did not end within {seconds:g} s")
+    return ChildProcessError(f"it crashed ({signal.Signals(os.WTERMSIG(status)).name})")
 
 
-def _limit(seconds: float) -> None:
+def limit(seconds: float) -> None:
+    """Limit the time and the memory that this process may take from now on."""
     import resource  # not on Windows
 
-    whole = math.ceil(seconds)
+    whole = math.ceil(seconds + time.process_time())
     with open("/proc/self/statm", encoding="ascii") as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
     for kind, most in (
         (resource.RLIMIT_AS, (used + MEMORY, used + MEMORY)),
-        (resource.RLIMIT_CPU, (whole, whole + 1)),  # a copy begins at 0 s
+        (resource.RLIMIT_CPU, (whole, whole + 1)),
     ):
         with suppress(ValueError, OSError):  # a lower limit is set already
             resource.setrlimit(kind, most)

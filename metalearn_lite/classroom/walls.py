@@ -1,0 +1,117 @@
+"""Walls around a process that runs what strangers wrote: it sees little, and reaches nothing.
+
+On Linux, ``unshare`` gives it a world of its own: no network, no other process, and of the files
+those of Python and of this package alone, which it cannot write; an empty folder of 64 MB is its
+place. As root the process becomes nobody; otherwise the system must allow namespaces to
+everybody. Where there is none of this, only the limits remain, and ``have_walls`` says so.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+PLACE = "/place"
+PACKAGE = Path(__file__).resolve().parents[1]
+LIMITS = {"nproc": 256, "fsize": 64 * 2**20, "nofile": 256, "core": 0}
+
+# Arguments: the new root, the folders to show, "--", the command. Nothing of the old root stays.
+BUILD = """
+set -e
+PATH=$PATH:/usr/sbin:/sbin
+root=$1; shift
+mount --make-rprivate /
+mount -t tmpfs -o size=64m,nr_inodes=4096,mode=755,nosuid,nodev tmpfs "$root"
+mkdir -p "$root/dev" "$root/proc" "$root/old" "$root/place"
+chmod 1777 "$root/place"
+ln -s place "$root/tmp"
+for file in null zero urandom; do
+    touch "$root/dev/$file"; mount --bind "/dev/$file" "$root/dev/$file"
+done
+while [ "$1" != -- ]; do
+    if [ -L "$1" ]; then
+        mkdir -p "$root$(dirname "$1")"; ln -s "$(readlink "$1")" "$root$1"
+    elif [ -d "$1" ]; then
+        mkdir -p "$root$1"; mount --rbind "$1" "$root$1"
+        mount -o remount,bind,ro,nosuid,nodev "$root$1"
+    else
+        mkdir -p "$root$(dirname "$1")"; cp "$1" "$root$1"
+    fi
+    shift
+done
+shift
+mount -t proc -o nosuid,nodev,noexec proc "$root/proc"
+cd "$root"
+pivot_root . old
+umount -l /old
+rmdir /old
+cd /place
+exec "$@"
+"""
+
+
+def behind_walls(command: list[str], *, root: Path, shown: list[Path]) -> list[str]:
+    """Return a command that runs another one behind walls, or within limits alone.
+
+    Args:
+        command: what to run.
+        root: an empty folder, on which the new world is built.
+        shown: files and folders that it may read, besides Python and this package.
+    """
+    limits = [f"--{kind}={most}" for kind, most in LIMITS.items()]
+    if not have_walls():
+        return ["prlimit", *limits[1:], *command] if shutil.which("prlimit") else command
+    return _walled(["prlimit", *limits, *command], root, shown)
+
+
+@functools.cache
+def have_walls() -> bool:
+    """Say whether this system lets us build them: by building some."""
+    if sys.platform != "linux" or not all(map(shutil.which, ("unshare", "setpriv", "prlimit"))):
+        return False
+    root = Path("/tmp")
+    tried = subprocess.run(_walled([sys.executable, "-c", ""], root, []), capture_output=True)
+    return tried.returncode == 0
+
+
+def _walled(command: list[str], root: Path, shown: list[Path]) -> list[str]:
+    """Write the command: new namespaces, the new root, no rights, and then the command."""
+    as_root = os.geteuid() == 0
+    world = ["--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child"]
+    nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"] if as_root else []
+    rights = ["setpriv", *nobody, "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
+    folders = [str(path) for path in (*_needed(), *shown) if path.exists() or path.is_symlink()]
+    return [
+        *("unshare", *world, *([] if as_root else ["--user", "--map-root-user"]), "--"),
+        *("sh", "-c", BUILD, "walls", str(root), *folders, "--", *rights, *command),
+    ]
+
+
+def _needed() -> list[Path]:
+    """List what Python and the package need: no folder within another one that is listed."""
+    system = [Path(name) for name in ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache")]
+    python = [Path(prefix) for prefix in {sys.base_prefix, sys.prefix}]
+    apart = [path for path in (*python, PACKAGE) if not _inside(path, system)]
+    return system + [path for path in apart if not _inside(path, [p for p in apart if p != path])]
+
+
+def _inside(path: Path, folders: list[Path]) -> bool:
+    return any(folder in path.resolve().parents for folder in folders)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return what the process may know of its surroundings."""
+    return {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(PACKAGE.parent),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "LANG": "C.UTF-8",
+        **more,
+    }
