@@ -122,7 +122,8 @@ def receive(channel: socket.socket, *, seconds: float) -> Any:
     while not line.endswith(b"\n"):
         channel.settimeout(max(0.01, end - time.monotonic()))
         try:
-            part = channel.recv(2**20)
+            seen = channel.recv(2**20, socket.MSG_PEEK)
+            part = channel.recv(seen.find(b"\n") + 1 or len(seen)) if seen else b""
         except TimeoutError:
             raise TimeoutError(f"it did not end within {seconds:g} s by the clock") from None
         except OSError:

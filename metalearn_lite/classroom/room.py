@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import time
 import traceback
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from types import ModuleType
@@ -91,6 +92,7 @@ def serve(control: socket.socket, channels: list[socket.socket], cells: Cells) -
             copy = os.fork()
             if copy == 0:
                 _be_the_copy(channels, cells, wish)
+            channels[wish["channel"]].close()  # so that it closes when the copy ends
 
 
 def _be_the_copy(channels: list[socket.socket], cells: Cells, wish: dict[str, Any]) -> NoReturn:
@@ -98,10 +100,7 @@ def _be_the_copy(channels: list[socket.socket], cells: Cells, wish: dict[str, An
     status = 1
     try:
         os.setsid()
-        channel = channels[wish["channel"]]
-        number = os.dup2(channel.fileno(), 3 if channel.fileno() != 3 else 4)
-        os.closerange(number + 1, 1024) if number > 3 else os.closerange(4, 1024)
-        channel = socket.socket(fileno=number)
+        channel = _alone(channels[wish["channel"]].fileno())
         torch.set_num_threads(1)
         (_show if wish["show"] else _answer)(channel, cells, wish)
         status = 0
@@ -109,6 +108,16 @@ def _be_the_copy(channels: list[socket.socket], cells: Cells, wish: dict[str, An
         status = 0
     finally:
         os._exit(status)
+
+
+def _alone(number: int) -> socket.socket:
+    """Close all files and sockets but this one; what is written elsewhere is lost."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nowhere, standard)
+    os.closerange(3, number)
+    os.closerange(number + 1, 4096)
+    return socket.socket(fileno=number)
 
 
 def _show(channel: socket.socket, cells: Cells, wish: dict[str, Any]) -> None:

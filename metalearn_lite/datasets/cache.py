@@ -27,7 +27,7 @@ def cached(name: str, version: object, make: Callable[[], dict[str, Any]]) -> di
         make: returns tensors and plain values by name.
     """
     key = hashlib.sha256(repr(version).encode()).hexdigest()[:16]
-    path = _folder() / f"{name}-{key}.zip"
+    path = folder() / f"{name}-{key}.zip"
     with contextlib.suppress(OSError, ValueError):  # none yet, or damaged
         return load_checkpoint(path)
     data = make()
@@ -36,7 +36,7 @@ def cached(name: str, version: object, make: Callable[[], dict[str, Any]]) -> di
     return data
 
 
-def _folder() -> Path:
+def folder() -> Path:
     """Return where the cache lies; without a home it is beside other temporary files."""
     named = os.environ.get("METALEARN_CACHE")
     try:

@@ -1,0 +1,142 @@
+"""The grader's side: open a room for one submission, ask answers there, look what cells show."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+from metalearn_lite.classroom.channel import Broken, receive, send
+from metalearn_lite.classroom.marking import Ask, heard
+from metalearn_lite.classroom.room import CELL, CELLS
+from metalearn_lite.classroom.sandbox import LEAST, how_it_ended
+from metalearn_lite.classroom.walls import PLACE, behind_walls, environment, have_walls
+from metalearn_lite.datasets.cache import folder
+
+LOSSES = 3  # cells that may end or hang before no further one is shown
+START = 120.0  # seconds for the cells that are given
+
+
+class Room:
+    """A room with the cells of one submission; a context manager.
+
+    Args:
+        given: sources of the cells that are given, run in the room itself.
+        others: sources of the cells that run in copies of it alone.
+        copies: how many copies will be made, at most.
+    """
+
+    def __init__(self, given: list[str], others: list[str], *, copies: int) -> None:
+        self.place = tempfile.TemporaryDirectory(prefix="room-")
+        pairs = [socket.socketpair() for _ in range(copies + 1)]
+        (self.control, *self.channels), theirs = ([p[side] for p in pairs] for side in (0, 1))
+        numbers = [end.fileno() for end in theirs]
+        command = [sys.executable, "-m", "metalearn_lite.classroom.room", *map(str, numbers)]
+        root, cache = Path(self.place.name), folder()
+        self.process = subprocess.Popen(
+            behind_walls(command, root=root, shown=[cache]),
+            env=environment(METALEARN_CACHE=str(cache), HOME=PLACE if have_walls() else str(root)),
+            cwd=root,
+            pass_fds=numbers,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=None,
+        )
+        for end in theirs:
+            end.close()
+        self.used, self.cells = 0, list[int]()
+        send(self.control, {"given": given, "others": others})
+        begun = receive(self.control, seconds=START)
+        if "failed" in begun:
+            raise RuntimeError(begun["failed"])
+        self.said: list[str] = begun["said"]
+
+    def __enter__(self) -> Room:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        for end in (self.control, *self.channels):
+            end.close()
+        with suppress(OSError):
+            self.place.cleanup()
+
+    @contextmanager
+    def copy(self, **wish: Any) -> Iterator[socket.socket]:
+        """Make a copy of the room, and end it afterwards; yield the channel to it."""
+        channel, self.used = self.channels[self.used], self.used + 1
+        send(self.control, {**wish, "channel": self.used - 1})
+        try:
+            yield channel
+        finally:
+            channel.close()
+            self.status(ended=False)
+
+    def status(self, *, ended: bool) -> int:
+        """End the copy, or wait for one that has ended; return what the system says of it."""
+        send(self.control, {"end": ended})
+        return int(receive(self.control, seconds=10)["status"])
+
+    @contextmanager
+    def opened(self, *, closed: Sequence[str], seconds: float, seed: int) -> Iterator[Ask]:
+        """Make ready to ask what the cells ``self.cells`` define, in a copy of the room."""
+        wish = {"closed": [*closed], "seconds": seconds, "seed": seed, "cells": self.cells}
+        with self.copy(show=False, **wish) as channel:
+            failed = self._said(channel, limit=CELLS, clock=2 * CELLS).get("ready", [])
+
+            def ask(question: FunctionType, **numbers: Any) -> Any:
+                send(channel, {"question": question.__name__, "numbers": numbers})
+                reply = self._said(channel, limit=seconds, clock=max(3 * seconds, LEAST))
+                return heard(_explained(reply, failed))
+
+            yield ask
+
+    def _said(self, channel: socket.socket, *, limit: float, clock: float) -> dict[str, Any]:
+        """Return what the copy says next, or raise how it has ended."""
+        try:
+            found = receive(channel, seconds=clock)
+        except Broken as error:
+            if str(error) != "it has ended":
+                raise
+            raise how_it_ended(self.status(ended=True), seconds=limit) from None
+        return found if isinstance(found, dict) else {}
+
+    def show(self, cells: list[int]) -> tuple[dict[int, Any], dict[int, str]]:
+        """Run cells in order, and say what each printed, and which ended the process and how.
+
+        A cell that ends it, or does not end, is left out, and the others are run again.
+        """
+        lost: dict[int, str] = {}
+        while True:
+            said, last = self._shown([number for number in cells if number not in lost], lost)
+            if last is None or len(lost) == LOSSES:
+                return said, lost
+
+    def _shown(self, cells: list[int], lost: dict[int, str]) -> tuple[dict[int, Any], int | None]:
+        said: dict[int, Any] = {}
+        at: int | None = None
+        with self.copy(show=True, cells=cells) as channel:
+            try:
+                while "ends" not in (words := self._said(channel, limit=CELL, clock=CELL + 10)):
+                    at = words.get("begins", at)
+                    if "said" in words and at in cells:
+                        said[at] = words["said"]
+            except (ChildProcessError, TimeoutError, Broken) as error:
+                at = at if at in cells else cells[0]
+                lost[at] = f"{error}; this cell was left out"
+                return said, at
+        return said, None
+
+
+def _explained(reply: Any, failed: Any) -> Any:
+    """Say why a name is missing, if the cell that should define it has failed."""
+    if isinstance(reply, dict) and " is missing: " in str(reply.get("raised")) and failed:
+        return {"raised": f"{str(reply['raised']).split(':')[0]}, for its cell fails: {failed[0]}"}
+    return reply
