@@ -23,11 +23,16 @@ c.CourseDirectory.root = str(HERE)
 c.CourseDirectory.course_id = "few_examples"
 c.Exchange.root = str(HERE)  # not used; nbgrader wants it to be a folder it may write in
 
-# A cell has a minute. One that hangs or ends the kernel costs itself and no other cell.
-c.Execute.timeout = 60
-c.CellByCell.timeout = 60
+# What students wrote goes into the notebook that was handed out, and is run and judged behind walls.
+c.Autograde.sanitize_preprocessors = [
+    "nbgrader.preprocessors.ClearOutput",
+    "grading.HandedOut",
+    "nbgrader.preprocessors.OverwriteKernelspec",
+    "nbgrader.preprocessors.OverwriteCells",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
 c.Autograde.autograde_preprocessors = [
-    "cell_by_cell.CellByCell",
+    "grading.Judged",
     "nbgrader.preprocessors.IgnorePattern",
     "nbconvert.preprocessors.ClearMetadataPreprocessor",
     "nbgrader.preprocessors.LimitOutput",

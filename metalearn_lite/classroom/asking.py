@@ -50,7 +50,7 @@ class Room:
         )
         for end in theirs:
             end.close()
-        self.used, self.cells = 0, list[int]()
+        self.used, self.cells, self.lost = 0, list[int](), list[str]()
         send(self.control, {"given": given, "others": others})
         begun = receive(self.control, seconds=START)
         if "failed" in begun:
@@ -84,17 +84,22 @@ class Room:
         send(self.control, {"end": ended})
         return int(receive(self.control, seconds=10)["status"])
 
+    def needs(self, cells: Sequence[int], lost: dict[int, str]) -> None:
+        """Set which cells a copy runs before it is asked, but for those that were lost."""
+        self.cells = [number for number in cells if number not in lost]
+        self.lost = [lost[number] for number in cells if number in lost]
+
     @contextmanager
     def opened(self, *, closed: Sequence[str], seconds: float, seed: int) -> Iterator[Ask]:
         """Make ready to ask what the cells ``self.cells`` define, in a copy of the room."""
         wish = {"closed": [*closed], "seconds": seconds, "seed": seed, "cells": self.cells}
         with self.copy(show=False, **wish) as channel:
-            failed = self._said(channel, limit=CELLS, clock=2 * CELLS).get("ready", [])
+            failed = self._said(channel, limit=CELLS, clock=2 * CELLS).get("ready")
 
             def ask(question: FunctionType, **numbers: Any) -> Any:
                 send(channel, {"question": question.__name__, "numbers": numbers})
                 reply = self._said(channel, limit=seconds, clock=max(3 * seconds, LEAST))
-                return heard(_explained(reply, failed))
+                return heard(_explained(reply, self.lost or failed))
 
             yield ask
 
