@@ -61,10 +61,12 @@ class Room:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for end in (self.control, *self.channels):
+            end.close()  # which ends the room
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=5)
         self.process.kill()
         self.process.wait()
-        for end in (self.control, *self.channels):
-            end.close()
         with suppress(OSError):
             self.place.cleanup()
 

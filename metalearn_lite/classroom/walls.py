@@ -17,7 +17,7 @@ from pathlib import Path
 
 PLACE = "/place"
 PACKAGE = Path(__file__).resolve().parents[1]
-LIMITS = {"nproc": 256, "fsize": 64 * 2**20, "nofile": 256, "core": 0}
+LIMITS = {"nproc": 256, "fsize": 64 * 2**20, "nofile": 1024, "core": 0}
 
 # Arguments: the new root, the folders to show, "--", the command. Nothing of the old root stays.
 BUILD = """

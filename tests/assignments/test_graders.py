@@ -2,9 +2,9 @@
 
 For each assignment one folder is made, in which nbgrader's own commands grade two submissions:
 the untouched student version, and one with wrong and right answers in turn. Besides, every
-answer is tried alone, in a notebook that is the solution otherwise (trials.py says how). Of the
-same answer both ways must say the same. In test_round nbgrader grades the solution of every
-assignment, and all kinds of answers to one of them.
+answer is tried alone, through the checks of its exercise (trials.py says how). Of the same answer
+both ways must say the same. In test_round nbgrader grades the solution of every assignment, and
+all kinds of answers to one of them.
 """
 
 import importlib
@@ -78,7 +78,7 @@ class Graded:
             for cell, a in answers
         ]
         found = self.room.try_alone(self.name, trials)
-        self.of_solution, self.after_all = found["solution"], found["after all"]
+        self.of_solution = found["solution"]
         self.tried = [Trial(*a, said) for a, said in zip(answers, found["trials"], strict=True)]
         self.wrong, self.right = self.tried[: len(wrong)], self.tried[len(wrong) :][: len(right)]
 
@@ -142,10 +142,6 @@ def test_a_wrong_answer_is_told_what_is_wrong(graded):
             assert trial.answer.says and re.search(trial.answer.says, words), (
                 f"{trial.answer.about}: {check} says {words!r}"
             )
-
-
-def test_what_answers_leave_behind_costs_no_other_exercise_a_mark(graded):
-    assert graded.after_all == {}
 
 
 def test_of_the_same_answer_nbgrader_says_the_same_check_by_check(graded):
