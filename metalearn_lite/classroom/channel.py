@@ -46,7 +46,8 @@ def _plain(value: Any, depth: int) -> Any:
         data = base64.b64encode(flat.view(torch.uint8).numpy().tobytes()).decode()
         return {"tensor": str(value.dtype).removeprefix("torch."), "of": [*value.shape], "data": data}
     if isinstance(value, list | tuple):
-        return [_plain(part, depth - 1) for part in value]
+        parts = [_plain(part, depth - 1) for part in value]
+        return {"tuple": parts} if isinstance(value, tuple) else parts
     if isinstance(value, dict):
         return {"pairs": [[_plain(part, depth - 1) for part in pair] for pair in value.items()]}
     if value is None or isinstance(value, bool | int | float | str):
@@ -71,6 +72,8 @@ def _value(plain: Any, depth: int) -> Any:
         raise ValueError("too deep")
     if isinstance(plain, list):
         return [_value(part, depth - 1) for part in plain]
+    if isinstance(plain, dict) and "tuple" in plain:
+        return tuple(_value(part, depth - 1) for part in plain["tuple"])
     if isinstance(plain, dict):
         return _tensor(plain) if "tensor" in plain else _dictionary(plain["pairs"], depth)
     return plain

@@ -501,8 +501,8 @@ WRONG = {
         Answer(
             "second minus first",
             compared(difference="paired_difference(b, a)"),
-            (COUNTS,),
-            "difference first minus second",
+            (COUNTS, AGREES),
+            "difference first minus second|farther apart",
         ),
         Answer(
             "one step size for both",
@@ -510,7 +510,12 @@ WRONG = {
             (COUNTS,),
             "its own step size",
         ),
-        Answer("no adaptation", compared(steps="0"), (COUNTS,), "Are the steps taken"),
+        Answer(
+            "no adaptation",
+            compared(steps="0"),
+            (COUNTS, AGREES),
+            "Are the steps taken|farther apart",
+        ),
         Answer(
             "the intervals added",
             compared(
