@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 PLACE = "/place"
@@ -73,9 +74,9 @@ def have_walls() -> bool:
     """Say whether this system lets us build them: by building some."""
     if sys.platform != "linux" or not all(map(shutil.which, ("unshare", "setpriv", "prlimit"))):
         return False
-    root = Path("/tmp")
-    tried = subprocess.run(_walled([sys.executable, "-c", ""], root, []), capture_output=True)
-    return tried.returncode == 0
+    with tempfile.TemporaryDirectory() as root:
+        command = _walled([sys.executable, "-c", ""], Path(root), [])
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _walled(command: list[str], root: Path, shown: list[Path]) -> list[str]:
