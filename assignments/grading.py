@@ -109,7 +109,7 @@ def judged(cells: list[Cell]) -> list[list[Any]]:
     others = [cell for cell in cells if kind(cell) in ("answer", "shows", "own")]
     sources, checks = [cell.source for cell in others], [c for c in cells if kind(c) == "check"]
     checking = dict(given_names(tuple(given)))
-    with Room(given, sources, copies=len(checks) + 4) as room:
+    with Room(given, sources) as room:
         said, lost = room.show(list(range(len(others))))
         printed, found = iter(room.said), []
         for at, cell in enumerate(cells):

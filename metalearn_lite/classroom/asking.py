@@ -29,28 +29,24 @@ class Room:
     Args:
         given: sources of the cells that are given, run in the room itself.
         others: sources of the cells that run in copies of it alone.
-        copies: how many copies will be made, at most.
     """
 
-    def __init__(self, given: list[str], others: list[str], *, copies: int) -> None:
+    def __init__(self, given: list[str], others: list[str]) -> None:
         self.place = tempfile.TemporaryDirectory(prefix="room-")
-        pairs = [socket.socketpair() for _ in range(copies + 1)]
-        (self.control, *self.channels), theirs = ([p[side] for p in pairs] for side in (0, 1))
-        numbers = [end.fileno() for end in theirs]
-        command = [sys.executable, "-m", "metalearn_lite.classroom.room", *map(str, numbers)]
+        self.control, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "metalearn_lite.classroom.room", str(theirs.fileno())]
         root, cache = Path(self.place.name), folder()
         self.process = subprocess.Popen(
             behind_walls(command, root=root, shown=[cache]),
             env=environment(METALEARN_CACHE=str(cache), HOME=PLACE if have_walls() else str(root)),
             cwd=root,
-            pass_fds=numbers,
+            pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=None,
         )
-        for end in theirs:
-            end.close()
-        self.used, self.cells, self.lost = 0, list[int](), list[str]()
+        theirs.close()
+        self.cells, self.lost = list[int](), list[str]()
         send(self.control, {"given": given, "others": others})
         begun = receive(self.control, seconds=START)
         if "failed" in begun:
@@ -61,8 +57,7 @@ class Room:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for end in (self.control, *self.channels):
-            end.close()  # which ends the room
+        self.control.close()  # which ends the room
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=5)
         self.process.kill()
@@ -73,8 +68,11 @@ class Room:
     @contextmanager
     def copy(self, **wish: Any) -> Iterator[socket.socket]:
         """Make a copy of the room, and end it afterwards; yield the channel to it."""
-        channel, self.used = self.channels[self.used], self.used + 1
-        send(self.control, {**wish, "channel": self.used - 1})
+        channel, theirs = socket.socketpair()
+        send(self.control, wish)
+        receive(self.control, seconds=10)
+        socket.send_fds(self.control, [b"!"], [theirs.fileno()])
+        theirs.close()
         try:
             yield channel
         finally:

@@ -4,7 +4,7 @@ It runs the cells that are given, and nothing that a student wrote. For each wis
 makes a copy of itself, which runs cells of the student, answers, and is ended with all that it
 has started. It knows neither a solution nor a check, and gives no verdict.
 
-    python -m metalearn_lite.classroom.room CONTROL CHANNEL …      (numbers of open sockets)
+    python -m metalearn_lite.classroom.room CONTROL                (the number of an open socket)
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _shell(main: ModuleType) -> Any:
     return shell
 
 
-def serve(control: socket.socket, channels: list[socket.socket], cells: Cells) -> None:
+def serve(control: socket.socket, cells: Cells) -> None:
     """Do what the grader wishes, until it has gone: make a copy, or end it."""
     copy, status = 0, 0
     while True:
@@ -88,19 +88,21 @@ def serve(control: socket.socket, channels: list[socket.socket], cells: Cells) -
             status = _end(copy, patience=2.0 if wish["end"] else 0.0) if copy else status
             copy = 0
             send(control, {"status": status})
-        else:
-            copy = os.fork()
-            if copy == 0:
-                _be_the_copy(channels, cells, wish)
-            channels[wish["channel"]].close()  # so that it closes when the copy ends
+            continue
+        send(control, {"channel": "please"})
+        channel = socket.recv_fds(control, 1, 1)[1][0]
+        copy = os.fork()
+        if copy == 0:
+            _be_the_copy(channel, cells, wish)
+        os.close(channel)  # so that it closes when the copy ends
 
 
-def _be_the_copy(channels: list[socket.socket], cells: Cells, wish: dict[str, Any]) -> NoReturn:
+def _be_the_copy(number: int, cells: Cells, wish: dict[str, Any]) -> NoReturn:
     """Answer on one channel, with no other way out."""
     status = 1
     try:
         os.setsid()
-        channel = _alone(channels[wish["channel"]].fileno())
+        channel = _alone(number)
         torch.set_num_threads(1)
         (_show if wish["show"] else _answer)(channel, cells, wish)
         status = 0
@@ -170,7 +172,7 @@ def _end(copy: int, *, patience: float) -> int:
     return status
 
 
-def main(control: int, *channels: int) -> None:
+def main(control: int) -> None:
     """Read the cells, run those that are given, and serve."""
     line = socket.socket(fileno=control)
     notebook = receive(line, seconds=60)
@@ -181,8 +183,8 @@ def main(control: int, *channels: int) -> None:
         return
     send(line, {"said": cells.said})
     with suppress(Broken):
-        serve(line, [socket.socket(fileno=number) for number in channels], cells)
+        serve(line, cells)
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(int(sys.argv[1]))

@@ -21,7 +21,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 LIMITS = {"nproc": 256, "fsize": 64 * 2**20, "nofile": 1024, "core": 0}
 
 # Arguments: the new root, the folders to show, "--", the command. Nothing of the old root stays.
-BUILD = """
+BUILD = r"""
 set -e
 PATH=$PATH:/usr/sbin:/sbin
 root=$1; shift
@@ -38,13 +38,16 @@ while [ "$1" != -- ]; do
         mkdir -p "$root$(dirname "$1")"; ln -s "$(readlink "$1")" "$root$1"
     elif [ -d "$1" ]; then
         mkdir -p "$root$1"; mount --rbind "$1" "$root$1"
-        mount -o remount,bind,ro,nosuid,nodev "$root$1"
     else
         mkdir -p "$root$(dirname "$1")"; cp "$1" "$root$1"
     fi
     shift
 done
 shift
+awk -v root="$root/" 'index($5, root) == 1 && $5 !~ "^" root "dev/" {print $5}' \
+    /proc/self/mountinfo | while read -r inside; do
+    mount -o remount,bind,ro,nosuid,nodev "$inside"
+done
 mount -t proc -o nosuid,nodev,noexec proc "$root/proc"
 cd "$root"
 pivot_root . old

@@ -16,8 +16,6 @@ from pathlib import Path
 import nbformat
 from traitlets.config import Config
 
-AT_ONCE = 60  # copies of a room
-
 
 class Hurried:
     """A room with less patience, for a loop that has no end in any time."""
@@ -47,7 +45,7 @@ class Notebook:
         while waiting:
             now, waiting = waiting[:10], waiting[10:]
             sources = [trial["source"] for trial in now]
-            with Room(self.given, sources, copies=AT_ONCE) as room:
+            with Room(self.given, sources) as room:
                 found += [self.try_one(room, n, trial) for n, trial in enumerate(now)]
         return found
 

@@ -4,13 +4,13 @@ import linecache
 import os
 import random
 import sys
-from types import ModuleType
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 
-from metalearn_lite import evaluation, maml
+from metalearn_lite import maml
 from metalearn_lite.classroom import NotYet, fresh_seeds, mark, marking
 
 
@@ -22,7 +22,7 @@ def complaint(check, **options):
 
 def test_what_is_right_is_said_in_the_words_of_the_docstring(capsys):
     @mark()
-    def doubles():
+    def doubles(ask):
         """The function doubles.
 
         And more.
@@ -33,7 +33,7 @@ def test_what_is_right_is_said_in_the_words_of_the_docstring(capsys):
 
 
 def test_the_words_of_an_assertion_are_what_is_shown():
-    def doubles():
+    def doubles(ask):
         """The function doubles."""
         raise AssertionError("3 became 5")
 
@@ -41,12 +41,92 @@ def test_the_words_of_an_assertion_are_what_is_shown():
     assert NotYet("x")._render_traceback_() == ["NotYet: x"]
 
 
-def test_an_exercise_that_is_not_written_says_so():
-    def empty():
-        """It is there."""
+@pytest.fixture
+def write(monkeypatch):
+    """Write an answer into the notebook."""
+
+    def written(**answers):
+        for name, answer in answers.items():
+            monkeypatch.setattr(sys.modules["__main__"], name, answer, raising=False)
+
+    return written
+
+
+def doubled(double, *, x):
+    return double(x)
+
+
+def asks(ask):
+    """It doubles."""
+    found = ask(doubled, x=3)
+    assert found == 6, f"3 became {found}"
+
+
+def test_an_exercise_that_is_not_written_says_so(write):
+    def double(x):
         raise NotImplementedError
 
-    assert "not written yet" in complaint(empty)
+    write(double=double)
+    assert "not written yet" in complaint(asks)
+
+
+def test_an_answer_is_asked_by_its_name_and_judged_by_what_it_returns(write, capsys):
+    write(double=lambda x: x + x)
+    mark()(asks)
+    assert capsys.readouterr().out == "right: It doubles\n"
+    write(double=lambda x: x)
+    assert complaint(asks).startswith("It doubles: 3 became 3")
+
+
+def test_a_name_that_nothing_has_defined_is_named():
+    assert "double is missing: no cell above has defined it" in complaint(asks)
+
+
+@pytest.mark.parametrize(("what", "kind"), [(lambda: 6, "function"), (6j, "complex"), ({6}, "set")])
+def test_what_is_no_number_fails_and_is_named(write, what, kind):
+    write(double=lambda x: what)
+    assert f"the answer holds {kind}: expected numbers and tensors" in complaint(asks)
+
+
+def test_what_a_question_is_given_are_copies(write):
+    def spoils(x):
+        x.zero_()
+        return x
+
+    def check(ask):
+        """It stays."""
+        x = torch.ones(2)
+        assert not ask(doubled, x=x).any() and x.all()
+
+    write(double=spoils)
+    mark()(check)
+
+
+def test_closed_functions_are_closed_to_the_answer_and_open_to_the_check(write):
+    def check(ask):
+        """It is your own."""
+        assert maml.MetaSGD(torch.nn.Linear(1, 1), 0.1).inner_lr
+        ask(doubled, x=1)
+
+    write(double=lambda x, kept=[maml.adapt]: kept[0](x))
+    assert "metalearn_lite.maml.adapt is closed here" in complaint(check, closed=("maml.adapt",))
+
+
+@pytest.mark.parametrize("reply", [None, 3, {}, {"other": 1}, ["gave"]])
+def test_a_reply_without_numbers_is_none(reply):
+    with pytest.raises(marking.Raised, match="gave no numbers"):
+        marking.heard(reply)
+
+
+def test_checks_can_ask_elsewhere():
+    class Elsewhere:
+        @contextmanager
+        def opened(self, *, closed, seconds, seed):
+            yield lambda question, **numbers: 6
+
+    with marking.asking(Elsewhere()):
+        mark()(asks)
+    assert "is missing" in complaint(asks)
 
 
 @pytest.mark.parametrize(
@@ -58,35 +138,31 @@ def test_an_exercise_that_is_not_written_says_so():
     ],
 )
 def test_any_error_is_named(error, words):
-    def fails():
+    def fails(ask):
         """It runs."""
         raise error
 
     assert complaint(fails) == f"It runs: {words}"
 
 
-def test_an_assertion_in_the_answer_is_not_taken_for_one_of_the_check(monkeypatch):
+def test_an_assertion_in_the_answer_is_not_taken_for_one_of_the_check(monkeypatch, write):
     answer = {}
-    code = "def f():\n    assert 1 == 2, 'mine'"
+    code = "def f(x):\n    assert 1 == 2, 'mine'"
     exec(compile(code, "<ipython-input-1>", "exec"), answer)
     monkeypatch.setitem(
         linecache.cache, "<ipython-input-1>", (len(code), None, code.splitlines(True), "")
     )
-
-    def runs():
-        """It runs."""
-        answer["f"]()
-
-    assert "AssertionError: mine\n    in your line: assert 1 == 2, 'mine'" in complaint(runs)
+    write(double=answer["f"])
+    assert "AssertionError: mine\n    in your line: assert 1 == 2, 'mine'" in complaint(asks)
 
 
 def test_time_and_exit_are_told():
-    def loops():
+    def loops(ask):
         """It ends."""
         while True:
             pass
 
-    def leaves():
+    def leaves(ask):
         """It stays."""
         os._exit(1)
 
@@ -94,80 +170,6 @@ def test_time_and_exit_are_told():
         pytest.skip("processes are not copied here")
     assert "did not end within 1 s. Look for a loop" in complaint(loops, seconds=1)
     assert "ended the process" in complaint(leaves)
-
-
-def test_a_closed_function_is_closed_wherever_it_is_known_and_only_there():
-    from metalearn_lite.maml import proto_maml  # knows adapt under its own name, if at all
-
-    def calls(function):
-        def check():
-            """It is your own."""
-            function()
-
-        return check
-
-    before = {key: value for key, value in vars(proto_maml).items()}
-    assert "metalearn_lite.maml.adapt is closed" in complaint(
-        calls(lambda: maml.adapt(1)), closed=("maml.adapt",)
-    )
-    assert maml.adapt.__name__ == "adapt"
-    assert all(vars(proto_maml)[key] is value for key, value in before.items())
-
-
-def test_a_closed_function_is_closed_in_the_notebook_too(monkeypatch):
-    notebook = sys.modules["__main__"]
-    monkeypatch.setattr(notebook, "adapt", maml.adapt, raising=False)
-
-    def check():
-        """It is your own."""
-        notebook.adapt(1)
-
-    assert "metalearn_lite.maml.adapt is closed" in complaint(check, closed=("maml.adapt",))
-
-
-def test_what_belongs_to_somebody_else_is_not_touched(monkeypatch):
-    other = ModuleType("other")
-    other.adapt = maml.adapt
-    monkeypatch.setitem(sys.modules, "other", other)
-    put_back = marking._close("maml.adapt")
-    held = other.adapt
-    put_back()
-    assert held is maml.adapt
-
-
-def test_what_was_closed_in_this_process_is_opened_again():
-    before = maml.adapt
-    put_back = marking._close("maml.adapt")
-    closed = maml.adapt
-    put_back()
-    assert closed is not before and maml.adapt is before
-    seen = []
-    words = marking._complaint(lambda: seen.append(maml.adapt), ("maml.adapt", "maml.MetaSGD"))
-    assert words == "" and seen != [before] and maml.adapt is before
-    assert isinstance(maml.MetaSGD, type)
-
-
-def test_what_there_is_not_cannot_be_closed():
-    with pytest.raises(ValueError, match=r"cannot close 'maml\.nothing': expected a function of"):
-        marking._close("maml.nothing")
-
-
-def test_a_class_is_closed_with_its_methods():
-    from metalearn_lite.evaluation import Scores
-
-    def summarises():
-        """It is your own."""
-        evaluation.Scores.of([1.0, 2.0])
-
-    assert "evaluation.Scores is closed" in complaint(summarises, closed=("evaluation.Scores",))
-    assert evaluation.Scores is Scores
-
-
-def test_a_closed_function_does_not_close_what_stands_beside_it():
-    @mark(closed=("maml.adapt",))
-    def others():
-        """Others work."""
-        assert maml.MetaSGD(torch.nn.Linear(1, 1), 0.1).inner_lr
 
 
 def test_seeds_are_fresh_unless_they_are_set(monkeypatch):
@@ -184,7 +186,7 @@ def test_seeds_are_fresh_unless_they_are_set(monkeypatch):
 def test_the_random_state_of_a_check_follows_the_seed(monkeypatch):
     monkeypatch.setenv(marking.SEED, "7")
 
-    def draws():
+    def draws(ask):
         """It draws."""
         raise ValueError(str([torch.rand(2).tolist(), np.random.rand(), random.random()]))
 

@@ -47,8 +47,9 @@ def test_the_limits_are_set_beside_what_is_used_already(monkeypatch):
     resource = pytest.importorskip("resource")
     limits = {}
     monkeypatch.setattr(resource, "setrlimit", limits.__setitem__)
+    monkeypatch.setattr(time, "process_time", lambda: 0.0)
     with mmap.mmap(-1, 3 * 2**30):  # promised by the system, and not used
-        sandbox._limit(2.5)
+        sandbox.limit(2.5)
     memory, least = limits[resource.RLIMIT_AS], 3 * 2**30 + 4 * 2**30
     assert memory[0] == memory[1] > least
     assert limits[resource.RLIMIT_CPU] == (3, 4)

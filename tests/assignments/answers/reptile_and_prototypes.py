@@ -467,8 +467,8 @@ def leads(networks, first, second, tasks, *, episodes, generator):
         Answer(
             "one episode, again and again",
             leads(once="[tasks.sample(generator)] * episodes"),
-            ("leads__the_same_episodes",),
-            "1 different ones",
+            ("leads__the_same_episodes", "leads__the_right_unit"),
+            "1 different ones|does not fit the spread",
         ),
         Answer(
             "a seed of its own",
@@ -476,8 +476,8 @@ def leads(networks, first, second, tasks, *, episodes, generator):
                 once="[tasks.sample(seeded(0))] + [tasks.sample(seeded(i)) for i in range(1,"
                 " episodes)]"
             ),
-            ("leads__the_same_episodes",),
-            "another seed gives the same",
+            ("leads__the_same_episodes", "leads__the_right_unit"),
+            "another seed gives the same|does not fit the spread",
         ),
         Answer(
             "the interval over runs is the mean of those over episodes",
