@@ -48,9 +48,13 @@ class Room:
         theirs.close()
         self.cells, self.lost = list[int](), list[str]()
         send(self.control, {"given": given, "others": others})
-        begun = receive(self.control, seconds=START)
-        if "failed" in begun:
-            raise RuntimeError(begun["failed"])
+        try:
+            begun = receive(self.control, seconds=START)
+            if "failed" in begun:
+                raise RuntimeError(begun["failed"])
+        except BaseException:
+            self.__exit__()
+            raise
         self.said: list[str] = begun["said"]
 
     def __enter__(self) -> Room:

@@ -44,7 +44,11 @@ def _plain(value: Any, depth: int) -> Any:
     if isinstance(value, Tensor):
         flat = value.detach().cpu().contiguous().reshape(-1)
         data = base64.b64encode(flat.view(torch.uint8).numpy().tobytes()).decode()
-        return {"tensor": str(value.dtype).removeprefix("torch."), "of": [*value.shape], "data": data}
+        return {
+            "tensor": str(value.dtype).removeprefix("torch."),
+            "of": [*value.shape],
+            "data": data,
+        }
     if isinstance(value, list | tuple):
         parts = [_plain(part, depth - 1) for part in value]
         return {"tuple": parts} if isinstance(value, tuple) else parts

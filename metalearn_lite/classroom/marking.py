@@ -51,7 +51,9 @@ class Place(Protocol):
         ...
 
 
-def mark(*, seconds: float = 15.0, closed: Sequence[str] = ()) -> Callable[[Callable[[Ask], object]], None]:
+def mark(
+    *, seconds: float = 15.0, closed: Sequence[str] = ()
+) -> Callable[[Callable[[Ask], object]], None]:
     """Run a check, written as a function, as soon as it is defined.
 
     The check runs in a process of its own: what the answer changes, it changes there; a loop
@@ -160,10 +162,14 @@ def reply_to(
         numbers: for the keyword-only parameters.
         names: what the student's cells have bound.
     """
-    wanted = [p.name for p in inspect.signature(question).parameters.values() if p.kind != p.KEYWORD_ONLY]
+    wanted = [
+        p.name for p in inspect.signature(question).parameters.values() if p.kind != p.KEYWORD_ONLY
+    ]
     missing = [name for name in wanted if name not in names]
     if missing:
-        return {"raised": f"{missing[0]} is missing: no cell above has defined it, or its cell has failed"}
+        return {
+            "raised": f"{missing[0]} is missing: no cell above has defined it, or its cell has failed"
+        }
     try:
         gave = question(*(names[name] for name in wanted), **numbers)
     except NotImplementedError as error:

@@ -62,7 +62,10 @@ class Cells:
         error = done.error_before_exec or done.error_in_exec
         pictures = [shown.data.get("image/png") for shown in said.outputs or []]
         words = [shown.data.get("text/plain") for shown in said.outputs or []]
-        found = [{"text": said.stdout}, *({"text": f"{w}\n"} for w, p in zip(words, pictures, strict=True) if not p)]
+        found = [
+            {"text": said.stdout},
+            *({"text": f"{w}\n"} for w, p in zip(words, pictures, strict=True) if not p),
+        ]
         found += [{"picture": picture} for picture in pictures if picture]
         return [*found, {"error": describe(error)}] if error else found
 

@@ -65,15 +65,16 @@ import sys
 def double(x):
     frame = sys._getframe()
     while frame:
-        if "wanted" in frame.f_locals:
-            return frame.f_locals["wanted"]
+        if "twice" in frame.f_locals:
+            return frame.f_locals["twice"]
         frame = frame.f_back
 """,
     "the reference is found by the garbage collector": """
 import gc
+from types import FunctionType
 def double(x):
-    found = [f for f in gc.get_objects() if getattr(f, "__name__", "") == "the_reference"]
-    return found[0](x)
+    functions = [f for f in gc.get_objects() if type(f) is FunctionType]
+    return next(f for f in functions if f.__name__ == "the_reference")(x)
 """,
     "os._exit(0)": "import os\ndef double(x):\n    os._exit(0)",
     "sys.exit(0)": "import sys\ndef double(x):\n    sys.exit(0)",
@@ -231,7 +232,6 @@ PASS_IN_A_NOTEBOOK = {
     "frames are walked to the judge's numbers",
     "the reference is found by the garbage collector",
     "torch is patched",
-    "json is patched",
 }
 
 
@@ -242,9 +242,9 @@ def the_reference(x):
 def check(ask):
     """It doubles."""
     x = torch.rand(3)
-    wanted = the_reference(x)
+    twice = the_reference(x)
     found = ask(doubled, x=x)
-    assert torch.equal(found, wanted), "it does not"
+    assert torch.equal(found, twice), "it does not"
 
 
 def doubled(double, *, x):
@@ -339,18 +339,26 @@ def walled():
 
 def knows(server):
     line, _ = server.accept()
-    x = torch.frombuffer(bytearray(line.recv(12)), dtype=torch.float32)
-    line.sendall((x + x).numpy().tobytes())
+    with line:
+        x = torch.frombuffer(bytearray(line.recv(12)), dtype=torch.float32)
+        line.sendall((x + x).numpy().tobytes())
 
 
 def test_cells_show_what_they_say_in_order():
-    cells = ["print('one')", "x = 2", "print(x)\n1 / 0", "x + 1", "import os\nos._exit(1)", "print(x)"]
+    cells = [
+        "print('one')",
+        "x = 2",
+        "print(x)\n1 / 0",
+        "x + 1",
+        "import os\nos._exit(1)",
+        "print(x)",
+    ]
     with Room([GIVEN, "print('given')"], cells) as room:
         said, lost = room.show(list(range(len(cells))))
         assert room.said == ["", "given\n"]
     assert said[0][0]["text"] == "one\n" and said[2][0]["text"] == "2\n"
     assert said[2][-1]["error"].startswith("ZeroDivisionError")
-    assert {"text": "3\n"} in said[3] and said[5][0]["text"] == "2\n"
+    assert said[3][0]["text"].endswith("3\n") and said[5][0]["text"] == "2\n"
     assert list(lost) == [4] and "ended the process (exit status 1)" in lost[4]
 
 
