@@ -16,10 +16,8 @@ from nbformat.v4 import new_output
 from nbgrader.preprocessors import NbGraderPreprocessor
 
 from metalearn_lite.classroom import NotYet
-from metalearn_lite.classroom.asking import Room
-from metalearn_lite.classroom.cells import names, needed
 from metalearn_lite.classroom.marking import asking
-from metalearn_lite.classroom.walls import have_walls
+from metalearn_lite.grading import Room, have_walls, names, needed
 
 HERE = Path(__file__).resolve().parent
 MOST = 20_000  # characters of a text, and a hundred times as many of a picture
@@ -107,7 +105,7 @@ def judged(cells: list[Cell]) -> list[list[Any]]:
     """Return the outputs of the code cells of a notebook."""
     given = [cell.source for cell in cells if kind(cell) == "given"]
     others = [cell for cell in cells if kind(cell) in ("answer", "shows", "own")]
-    sources, checks = [cell.source for cell in others], [c for c in cells if kind(c) == "check"]
+    sources = [cell.source for cell in others]
     checking = dict(given_names(tuple(given)))
     with Room(given, sources) as room:
         said, lost = room.show(list(range(len(others))))

@@ -42,6 +42,7 @@ FLOORS = (
     ("judging",),
     ("checks",),
     ("classroom", "widgets"),
+    ("grading",),
 )
 HEIGHT = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 

@@ -18,11 +18,9 @@ from torch import Tensor
 
 MOST = 32 * 2**20  # bytes of a message
 DEEPEST = 20  # lists in lists
-_KINDS = {
-    str(kind).removeprefix("torch."): kind
-    for kind in (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-    + (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
-}
+_REAL = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
+_KINDS = {str(kind).removeprefix("torch."): kind for kind in (*_REAL, *_WHOLE)}
 
 
 class Broken(Exception):  # noqa: N818  the channel is

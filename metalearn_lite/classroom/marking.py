@@ -167,9 +167,8 @@ def reply_to(
     ]
     missing = [name for name in wanted if name not in names]
     if missing:
-        return {
-            "raised": f"{missing[0]} is missing: no cell above has defined it, or its cell has failed"
-        }
+        why = "no cell above has defined it, or its cell has failed"
+        return {"raised": f"{missing[0]} is missing: {why}"}
     try:
         gave = question(*(names[name] for name in wanted), **numbers)
     except NotImplementedError as error:
@@ -201,6 +200,7 @@ def describe(error: BaseException, *, besides: str = "") -> str:
     """Name an exception, and the line of the student's own cells that it passed last.
 
     Args:
+        error: what was raised.
         besides: the file of a cell that is not the student's.
     """
     words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -143,7 +143,7 @@ def test_lines_come_one_at_a_time(ends):
 
 
 def test_silence_ends(ends):
-    with pytest.raises(TimeoutError, match="within 0.1 s by the clock"):
+    with pytest.raises(TimeoutError, match=r"within 0\.1 s by the clock"):
         receive(ends[1], seconds=0.1)
     ends[0].sendall(b"1")
     ends[0].close()

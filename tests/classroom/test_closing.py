@@ -59,7 +59,7 @@ def test_every_function_of_the_name_is_closed(closed):
 def test_a_class_is_closed_with_its_methods(closed):
     closed("evaluation.Scores")
     for use in (lambda: evaluation.Scores(1.0, 0.1, None), lambda: evaluation.Scores.of([1.0])):
-        with pytest.raises(PermissionError, match="evaluation.Scores is closed"):
+        with pytest.raises(PermissionError, match=r"evaluation\.Scores is closed"):
             use()
 
 
@@ -77,7 +77,7 @@ def test_it_can_be_opened_again():
 
 def test_a_function_with_a_closure_can_be_closed(closed):
     closed("transfer.fine_tune")
-    with pytest.raises(PermissionError, match="transfer.fine_tune is closed"):
+    with pytest.raises(PermissionError, match=r"transfer\.fine_tune is closed"):
         transfer.fine_tune()
 
 

@@ -4,7 +4,7 @@ It runs the cells that are given, and nothing that a student wrote. For each wis
 makes a copy of itself, which runs cells of the student, answers, and is ended with all that it
 has started. It knows neither a solution nor a check, and gives no verdict.
 
-    python -m metalearn_lite.classroom.room CONTROL                (the number of an open socket)
+    python -m metalearn_lite.grading.room CONTROL                (the number of an open socket)
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from types import ModuleType
 from typing import Any, NoReturn
@@ -78,7 +77,7 @@ def _shell(main: ModuleType) -> Any:
     config = Config()
     config.HistoryManager.enabled = False
     shell = InteractiveShell.instance(user_module=main, user_ns=vars(main), config=config)
-    shell.showtraceback = lambda *_, **__: None
+    shell.showtraceback = lambda *_, **__: None  # type: ignore[method-assign]
     return shell
 
 
@@ -157,6 +156,7 @@ def _end(copy: int, *, patience: float) -> int:
     """End a copy with all that it has started, and return how it had ended by itself.
 
     Args:
+        copy: the number of its process.
         patience: seconds to wait for a copy that is about to end.
     """
     done, status = os.waitpid(copy, os.WNOHANG)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from IPython.core.inputtransformer2 import TransformerManager
 
+_jupyter = TransformerManager()  # type: ignore[no-untyped-call]
+
 
 def names(source: str) -> tuple[set[str], set[str]]:
     """Return the global names that a cell reads, in its functions too, and those that it binds.
@@ -15,7 +17,7 @@ def names(source: str) -> tuple[set[str], set[str]]:
     A cell that cannot be read as Python reads and binds nothing.
     """
     try:
-        text = TransformerManager().transform_cell(source)
+        text = _jupyter.transform_cell(source)
         ast.parse(text)
         tables = [symtable.symtable(text, "cell", "exec")]
     except (SyntaxError, ValueError, RecursionError, MemoryError):
