@@ -18,6 +18,8 @@ from typing import NoReturn
 import torch
 
 MEMORY = 4 * 2**30  # bytes that it may take in addition
+CELL = 60.0  # seconds that a cell of a notebook may compute while grading
+CELLS = 30.0  # seconds that the cells may compute which an answer to a check needs
 LEAST = 10.0  # seconds by the clock, whatever it may compute
 
 

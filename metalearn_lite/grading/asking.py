@@ -14,9 +14,8 @@ from typing import Any
 
 from metalearn_lite.classroom.channel import Broken, receive, send
 from metalearn_lite.classroom.marking import Ask, heard
-from metalearn_lite.classroom.sandbox import LEAST, how_it_ended
+from metalearn_lite.classroom.sandbox import CELL, CELLS, LEAST, how_it_ended
 from metalearn_lite.datasets.cache import folder
-from metalearn_lite.grading.room import CELL, CELLS
 from metalearn_lite.grading.walls import PLACE, behind_walls, environment, have_walls
 
 LOSSES = 3  # cells that may end or hang before no further one is shown

@@ -24,10 +24,8 @@ import torch
 from metalearn_lite.classroom.channel import Broken, receive, send
 from metalearn_lite.classroom.closing import close
 from metalearn_lite.classroom.marking import describe, reply_to, seed_everything
-from metalearn_lite.classroom.sandbox import limit
+from metalearn_lite.classroom.sandbox import CELL, CELLS, limit
 
-CELL = 60.0  # seconds that a cell of the notebook may compute
-CELLS = 30.0  # seconds that the cells may compute which an answer to a check needs
 FOREVER = 1e6
 
 

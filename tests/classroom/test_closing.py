@@ -24,7 +24,7 @@ def found_by_the_collector():
     return [
         one
         for one in gc.get_objects()
-        if isinstance(one, FunctionType)
+        if type(one) is FunctionType
         and one.__name__ == "adapt"
         and one.__module__.startswith("metalearn_lite.maml")
     ]

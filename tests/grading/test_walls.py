@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from metalearn_lite.classroom import walls
 from metalearn_lite.classroom.marking import seed_everything
+from metalearn_lite.grading import walls
 from metalearn_lite.grading.asking import Room
 
 pytestmark = pytest.mark.skipif(
