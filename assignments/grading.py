@@ -160,7 +160,7 @@ def given_names(given: tuple[str, ...]) -> dict[str, Any]:
 def as_outputs(said: Any) -> list[Any]:
     """Write what a room says of a cell as outputs: texts and pictures, of a limited size."""
     found = []
-    for words in said if isinstance(said, list) else []:
+    for words in said[:100] if isinstance(said, list) else []:
         for what, text in words.items() if isinstance(words, dict) else ():
             if isinstance(text, str) and text:
                 found.append(as_output(what, text))

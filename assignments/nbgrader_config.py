@@ -10,9 +10,9 @@ sys.path.insert(0, str(HERE))
 # nbgrader calls other commands of its environment by their names, activated or not.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
-# Grading again gives the same marks. Put a number of your own here; students need not know it.
+# Grading again gives the same marks. The number is drawn when a course is made; no student knows it.
 os.environ.setdefault("METALEARN_CHECK_SEED", "1")
-# Checks run in copies of the kernel's process, which a GPU does not allow. None is needed.
+# Checks run in copies of a process, which a GPU does not allow. None is needed.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # What students plot is drawn into the notebook, never into a window.
 os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,7 +20,8 @@ from metalearn_lite.datasets.cache import folder
 from metalearn_lite.grading.walls import PLACE, behind_walls, environment, have_walls
 
 LOSSES = 3  # cells that may end or hang before no further one is shown
-START = 120.0  # seconds for the cells that are given
+START = 120.0  # seconds by the clock for the cells that are given
+SHOWN = 300.0  # and for all cells that are shown
 
 
 class Room:
@@ -128,18 +130,20 @@ class Room:
                 return said, lost
 
     def _shown(self, cells: list[int], lost: dict[int, str]) -> tuple[dict[int, Any], int | None]:
+        """Run cells until one is lost; return what was said, and which one, or None."""
         said: dict[int, Any] = {}
-        at: int | None = None
-        with self.copy(show=True, cells=cells) as channel:
-            try:
+        at, until = cells[0] if cells else 0, time.monotonic() + SHOWN
+        try:
+            with self.copy(show=True, cells=cells) as channel:
                 while "ends" not in (words := self._said(channel, limit=CELL, clock=CELL + 10)):
-                    at = words.get("begins", at)
-                    if "said" in words and at in cells:
+                    at = words["begins"] if words.get("begins") in cells else at
+                    if "said" in words:
                         said[at] = words["said"]
-            except (ChildProcessError, TimeoutError, Broken) as error:
-                at = at if at in cells else cells[0]
-                lost[at] = f"{error}; this cell was left out"
-                return said, at
+                    if time.monotonic() > until:
+                        raise TimeoutError(f"the cells did not end within {SHOWN:g} s")
+        except (ChildProcessError, TimeoutError, Broken) as error:
+            lost[at] = f"{error}; this cell was left out"
+            return said, at
         return said, None
 
 
