@@ -20,8 +20,8 @@ from nbgrader.utils import compute_checksum  # type: ignore[import-untyped]
 LEAST = 40  # parts of a syntax tree: shorter answers are alike by nature
 MODULES = frozenset(
     """atexit builtins code ctypes faulthandler gc given importlib inspect io marshal mmap
-    multiprocessing os pickle pty requests resource shutil signal socket subprocess sys tempfile threading
-    traceback types urllib weakref""".split()  # noqa: SIM905  a list of words is read more easily
+    multiprocessing os pickle pty requests resource shutil signal socket subprocess sys tempfile
+    threading traceback types urllib weakref""".split()  # noqa: SIM905  a list of words is read more easily
 )
 NAMES = {"__builtins__", "__import__", "compile", "eval", "exec", "globals", "open", "setattr"}
 INSIDE = frozenset(
