@@ -35,7 +35,7 @@ from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import Episode, ImageTasks
 from metalearn_lite.training import Objective, meta_train
 from metalearn_lite.transfer import fine_tune_learn, pretrain
-from metalearn_lite.widgets.drawing import (
+from metalearn_lite.widgets.characters import (
     INNER_LR,
     INNER_STEPS,
     TUNING_LR,

@@ -13,7 +13,7 @@ from metalearn_lite.prototypes import prototype_predict
 from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import Episode, ImageTasks
 from metalearn_lite.transfer import fine_tune
-from metalearn_lite.widgets.drawing import SIDE, Answering, course_methods, drawing
+from metalearn_lite.widgets.characters import SIDE, Answering, course_methods, drawing
 
 ROWS = ("nearest pixel", "prototypes", "fine-tuning", "MAML", "MAML, batch statistics")
 

@@ -14,7 +14,13 @@ from metalearn_lite.models import conv4
 from metalearn_lite.prototypes import prototype_loss
 from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import ImageTasks
-from metalearn_lite.widgets.drawing import INNER_LR, INNER_STEPS, course_methods, file_name, stored
+from metalearn_lite.widgets.characters import (
+    INNER_LR,
+    INNER_STEPS,
+    course_methods,
+    file_name,
+    stored,
+)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from metalearn_lite.maml import adapt
 from metalearn_lite.models import mlp
 from metalearn_lite.models.functional import call
 from metalearn_lite.randomness import seeded
-from metalearn_lite.widgets.sines import PLACES, WAVES, sines
+from metalearn_lite.widgets.waves import PLACES, WAVES, sines
 
 NAMES = ("from scratch", "MAML")
 

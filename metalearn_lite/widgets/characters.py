@@ -130,8 +130,9 @@ def five_characters(label: str) -> HTML:
         tray[script] = test.images[classes, :3, 0]
     about = (
         "The networks were trained beforehand, in Python, on the handwriting of 25 other "
-        "alphabets, and not for equally long: this is for trying, not a comparison. Bars show the share that a method gives to each character; for the nearest "
-        "pixel, which gives none, the distance to each."
+        "alphabets, and not for equally long: this is for trying, not a comparison. Bars show "
+        "the share that a method gives to each character; for the nearest pixel, which gives "
+        "none, the number is the distance to each, and the bar its closeness."
     )
     return drawing(course_methods(), tray, label=label, about=about)
 
