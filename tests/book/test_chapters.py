@@ -23,7 +23,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 STUB = re.compile(
     r"^def (\w+)\(.*\): \.\.\.  # your code here\n\n\nattempt\((\w+), \1\)$", re.MULTILINE
 )
-FENCE = re.compile(r"^`{3,}\{(exercise|solution)(-start|-end)?\} ?(\S*)$")
+FENCE = re.compile(r"^`{3,}\{(exercise|solution)(-start|-end)?\} ?(.*)$")  # a title, or a label
 
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 
