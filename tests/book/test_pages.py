@@ -27,12 +27,16 @@ def all_pages():
     return [*sorted(set(found) - set(others)), toc["root"], *others, *tools]
 
 
+# of a page that holds nothing but what is tested
+HEAD = '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+
+
 class Visit:
     """A window in which a page is open, with all that went wrong since it was opened."""
 
-    def __init__(self, browser, path, *, width=1200, scheme="light", query=""):
+    def __init__(self, browser, path, *, width=1200, scheme="light", query="", **window):
         self.context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme
+            viewport={"width": width, "height": 900}, color_scheme=scheme, **window
         )
         self.problems = []
         self.page = self.context.new_page()
