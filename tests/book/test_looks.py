@@ -25,6 +25,60 @@ book, reader = test_pages.book, test_pages.reader  # the fixtures
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["sphinx"]["config"]
 
 
+# The order of a page
+
+SEEN = """node => node.checkVisibility({opacityProperty: true, visibilityProperty: true})
+    && !node.closest('details:not([open]), .toggle-hidden')"""
+CODE = f"""() => {{ const seen = {SEEN}, article = document.querySelector('article');
+    const height = node => node.getBoundingClientRect().height;
+    const cells = [...article.querySelectorAll('.cell_input pre')].filter(seen);
+    const rest = cells.filter(node => !node.closest('.tag_algorithm'));
+    return {{ share: rest.reduce((sum, node) => sum + height(node), 0) / height(article),
+        algorithms: cells.length - rest.length }}; }}"""
+FIRST = """() => { const article = document.querySelector('article'), found = [];
+    for (const node of article.querySelectorAll('p, img, svg, canvas, pre, details, h2')) {
+        if (node.tagName === 'P' && node.textContent.split(' ').length > 12) found.push('words');
+        else if (/IMG|SVG|CANVAS/i.test(node.tagName)) found.push('picture');
+        else if (/PRE|DETAILS/.test(node.tagName)) found.push('code');
+        if (found.at(-1) === 'picture') break;
+    }
+    return found; }"""
+
+
+def code_of(page):
+    """How much of a page is code that can be seen, the algorithm apart, nothing concealed."""
+    unasked = page.locator(".prediction .quiet:visible")
+    while unasked.count():
+        unasked.first.click()
+    return page.evaluate(CODE)
+
+
+@each_chapter
+def test_code_takes_at_most_a_quarter_of_a_page_and_the_algorithm_is_never_folded(reader, name):
+    code = code_of(reader.sees(name).page)
+    assert 0 < code["share"] <= 0.25
+    assert code["algorithms"] >= 1
+
+
+@each_chapter
+def test_words_come_before_the_first_picture_and_no_code_before_either(reader, name):
+    found = reader.sees(name).page.evaluate(FIRST)
+    assert found[0] == "words" and "code" not in found and found[-1] == "picture"
+
+
+def test_a_page_that_begins_with_code_is_noticed(browser, tmp_path):
+    paragraph = f"<p>{'word ' * 20}</p>"
+    cell = (
+        '<div class="cell"><div class="cell_input"><pre style="height: 900px">x</pre></div></div>'
+    )
+    path = tmp_path / "page.html"
+    path.write_text(f"<article><h1>A</h1>{cell}{paragraph}<canvas></canvas></article>")
+    with Visit(browser, path) as visit:
+        assert visit.page.evaluate(FIRST) == ["code", "words", "picture"]
+        code = code_of(visit.page)
+        assert code["share"] > 0.25 and code["algorithms"] == 0
+
+
 # Figures
 
 
