@@ -22,7 +22,7 @@ WHEELS ?=
 
 .PHONY: book test quick long lint lint-code lint-format lint-links lint-size types graders \
   chapters-check pages assignments slides bundle chapters bench results links count hooks gpu bugs \
-  oldest newest requirements wheel clean
+  oldest newest requirements screenshot wheel clean
 
 book: $(INSTALLED)
 	$(RUN) tools/build_book.py
@@ -77,6 +77,10 @@ slides: $(INSTALLED)
 
 chapters: $(INSTALLED)
 	$(RUN) tools/run_chapters.py $(CHAPTERS)
+
+# The picture of the book in README.md.
+screenshot: book
+	$(RUN) tools/screenshot.py
 
 bench: $(INSTALLED)
 	$(RUN) benchmarks/sampling.py

@@ -3,20 +3,14 @@
 A cell tagged ``hide-input`` stands in the notebook where it has to run, often before the first
 sentence. On the page its result stays there, and its code goes, with that of the section's other
 such cells, into one fold at the end of the section.
-
-A line such as ``MAML ahead of the probe: True`` is printed to be compared with a fresh run. It
-speaks to that check and not to a reader, and is left out of the page.
 """
 
-import re
 from typing import Any
 
 from docutils import nodes
 from myst_nb.sphinx_ import HideCodeCellNode
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
-
-CHECK = re.compile(r": (True|False)\s*$")
 
 
 class PlumbingLast(SphinxPostTransform):
@@ -42,35 +36,6 @@ class PlumbingLast(SphinxPostTransform):
             section.insert(end_of(section), foot)
 
 
-class ChecksUnseen(SphinxPostTransform):
-    """Leave out lines that say whether something held."""
-
-    default_priority = 198
-    formats = ("html",)
-
-    def run(self, **kwargs: Any) -> None:
-        """Go through what cells have printed."""
-        for output in list(self.document.findall(nodes.container)):
-            if output.get("nb_element") == "cell_code_output":
-                for printed in list(output.findall(nodes.literal_block)):
-                    leave_out_checks(printed)
-                if not output.children:
-                    output.parent.remove(output)
-
-
-def leave_out_checks(printed: nodes.literal_block) -> None:
-    """Take the lines of checks out of what was printed, or the whole of it."""
-    lines = printed.astext().splitlines()
-    told = [line for line in lines if not CHECK.search(line)]
-    if len(told) == len(lines):
-        return
-    if any(line.strip() for line in told):
-        printed.rawsource, printed.children = "", []
-        printed += nodes.Text("\n".join(told) + "\n")
-    else:
-        printed.parent.remove(printed)
-
-
 def folded_code(cell: nodes.Node) -> nodes.Element | None:
     """Return the source of a cell that is to be folded."""
     if not isinstance(cell, nodes.container) or cell.get("hide_mode") != "input":
@@ -89,5 +54,4 @@ def end_of(section: nodes.section) -> int:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the transform."""
     app.add_post_transform(PlumbingLast)
-    app.add_post_transform(ChecksUnseen)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

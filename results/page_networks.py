@@ -6,8 +6,10 @@ Four networks of four strided convolutions with 32 filters, trained on the handw
 alphabets of Omniglot's background set, each drawing cut out around its ink and warped, and scored
 once on tasks of the five alphabets held out: five ways, each query answered by itself. Three
 normalise within groups of channels, so that an answer cannot depend on other drawings; the fourth
-by the batch, to show that it does. The settings were not searched. Needs Omniglot in the folder
-named by METALEARN_OMNIGLOT. About ten minutes a network on one core.
+by the batch, to show that it does. The settings were not searched, but for the step size of
+fine-tuning: 0.03 of 0.003, 0.01, 0.03 and 0.1, on 100 tasks of four alphabets of the 25. Needs
+Omniglot in the folder named by METALEARN_OMNIGLOT. About ten minutes a network on one core; one
+whose weights are stored is only scored.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,7 +35,7 @@ from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import Episode, ImageTasks
 from metalearn_lite.training import Objective, meta_train
 from metalearn_lite.transfer import fine_tune_learn, pretrain
-from metalearn_lite.widgets.drawing import (
+from metalearn_lite.widgets.characters import (
     INNER_LR,
     INNER_STEPS,
     TUNING_LR,
@@ -152,10 +154,10 @@ def predictions(name: str) -> dict[str, Predict]:
 def make(name: str, _: Mapping[str, Any]) -> dict[str, Any]:
     """Train a network, store it in half digits, and score what is stored."""
     own, held_out = (cut_out(data) for data in handwriting())
-    torch.manual_seed(0)
-    model = TRAIN[name](own)
-    state = {key: v.half() for key, v in model.state_dict().items()}
-    save_checkpoint(WEIGHTS / file_name(name), state, metadata={"network": name})
+    if not (WEIGHTS / file_name(name)).exists():
+        torch.manual_seed(0)
+        state = {key: v.half() for key, v in TRAIN[name](own).state_dict().items()}
+        save_checkpoint(WEIGHTS / file_name(name), state, metadata={"network": name})
     return score(stored(name), predictions(name), held_out)
 
 

@@ -134,9 +134,9 @@ def mgda(gradients: Gradients) -> Tensor:
 
     .. math::
 
-        d = \sum_i \alpha_i g_i, \qquad
-        \alpha = \arg\min \Big\{ \big\lVert \textstyle\sum_i \alpha_i g_i \big\rVert^2 :
-        \alpha_i \ge 0, \sum_i \alpha_i = 1 \Big\} .
+        d &= \sum_i \alpha_i g_i, \qquad \alpha = \arg\min_{\alpha \in \Delta}
+        \big\lVert \textstyle\sum_i \alpha_i g_i \big\rVert^2, \\
+        \Delta &= \{ \alpha : \alpha_i \ge 0, \textstyle\sum_i \alpha_i = 1 \} .
 
     It satisfies :math:`d \cdot g_i \ge \lVert d \rVert^2` for every task: a small step along
     -d lowers every loss, or d is zero and no direction does (the point is Pareto

@@ -11,9 +11,9 @@ class InnerAdam(nn.Module):
 
     .. math::
 
-        m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad
-        v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
-        \theta' = \theta - \alpha\,
+        m &\leftarrow \beta_1 m + (1 - \beta_1) g, \quad
+        v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \\
+        \theta' &= \theta - \alpha\,
         \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon} .
 
     The numbers are those of ``torch.optim.Adam``; but the parameters are returned, not changed,

@@ -7,7 +7,6 @@ Nothing is computed here, and nothing is sent anywhere.
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch.nn.functional as F
 from IPython.display import HTML
@@ -16,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from metalearn_lite.widgets.filling import filled
-from metalearn_lite.widgets.pictures import data_uri, png_of
+from metalearn_lite.widgets.pictures import data_uri, in_few_colours, png_of
 
 Draw = Callable[..., Figure]
 
@@ -50,7 +49,7 @@ def stepper(
             "expected at least one frame, and one of each for every frame"
         )
     data = [
-        {"src": data_uri(png_of(frame)), "alt": alt, "caption": caption}
+        {"src": data_uri(_few_colours(frame)), "alt": alt, "caption": caption}
         for frame, alt, caption in zip(frames, alts, captions, strict=True)
     ]
     first = data[0]
@@ -102,6 +101,11 @@ def guess_game(
         "references": dict(references or {}),
     }
     return filled("game", label, data)
+
+
+def _few_colours(frame: Figure | bytes) -> bytes:
+    """Draw a figure with a palette; a file stays as it is."""
+    return frame if isinstance(frame, bytes) else in_few_colours(png_of(frame), colours=64)
 
 
 def _drawing(image: Tensor) -> str:

@@ -5,6 +5,7 @@ import io
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+from PIL import Image
 
 
 def png_of(frame: Figure | bytes) -> bytes:
@@ -14,6 +15,20 @@ def png_of(frame: Figure | bytes) -> bytes:
     file = io.BytesIO()
     frame.savefig(file, format="png", metadata={"Software": None})
     plt.close(frame)
+    return file.getvalue()
+
+
+def in_few_colours(png: bytes, *, colours: int = 32, scale: float = 1.0) -> bytes:
+    """Return a PNG with a palette, which takes fewer bytes, and ``scale`` times as wide."""
+    image = Image.open(io.BytesIO(png))
+    flat = Image.new("RGB", image.size, "white")
+    flat.paste(image, mask=image.convert("RGBA").getchannel("A"))
+    if scale != 1:
+        width, height = (max(1, round(scale * side)) for side in image.size)
+        flat = flat.resize((width, height), Image.Resampling.LANCZOS)
+    few = flat.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    file = io.BytesIO()
+    few.save(file, format="PNG", optimize=True)
     return file.getvalue()
 
 

@@ -23,7 +23,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 STUB = re.compile(
     r"^def (\w+)\(.*\): \.\.\.  # your code here\n\n\nattempt\((\w+), \1\)$", re.MULTILINE
 )
-FENCE = re.compile(r"^`{3,}\{(exercise|solution)(-start|-end)?\} ?(\S*)$")
+FENCE = re.compile(r"^`{3,}\{(exercise|solution)(-start|-end)?\} ?(.*)$")  # a title, or a label
 
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 
@@ -204,3 +204,15 @@ def test_a_planted_fault_in_an_exercise_is_found(name):
     for cell in cells:
         PLANTED[name](cell)
     assert faults_of_exercises(cells) != []
+
+
+@each_chapter
+def test_what_must_hold_is_asserted_and_not_printed(path):
+    told = [
+        line
+        for cell in code_cells(path)
+        for output in cell.outputs
+        for line in output.get("text", "").splitlines()
+        if re.search(r": (True|False)\s*$", line)
+    ]
+    assert told == []

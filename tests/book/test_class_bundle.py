@@ -129,7 +129,7 @@ import metalearn_lite, nbformat, sys
 from nbclient import NotebookClient
 print(metalearn_lite.__file__)
 notebook = nbformat.read("few_examples.ipynb", 4)
-notebook.cells = [cell for cell in notebook.cells if cell.cell_type == "code"][:3]
+notebook.cells = [cell for cell in notebook.cells if cell.cell_type == "code"][:4]
 NotebookClient(notebook, timeout=120).execute()
 print("".join(o.get("text", "") for cell in notebook.cells for o in cell.outputs))
 """

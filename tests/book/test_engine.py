@@ -1,9 +1,8 @@
 """The engine of the page computes what the package computes: in Chromium, from disk, in double."""
 
-import re
-
 import pytest
 import torch
+from test_pages import Visit
 from torch import nn
 
 from metalearn_lite.losses import task_loss
@@ -64,16 +63,14 @@ def networks(name, generator):
 NAMES = ("group", "batch", "none", "fixed", "flat", "max-pooling", "colours", "mlp")
 
 
-class Engine:
+class Engine(Visit):
     """The engine in a page that was opened from disk."""
 
     def __init__(self, browser, folder, script):
+        path = folder / "engine.html"
         text = f"<!doctype html><title>engine</title><script>{script}</script>"
-        (folder / "engine.html").write_text(text, encoding="utf-8")
-        self.context = browser.new_context()
-        self.page = self.context.new_page()
-        self.context.route(re.compile(r"^(?!file:|data:|blob:)"), lambda route: route.abort())
-        self.page.goto((folder / "engine.html").as_uri())
+        path.write_text(text, encoding="utf-8")
+        super().__init__(browser, path)
         self.page.evaluate("() => { window.engine = makeEngine(); }")
 
     def computes(self, expression, model, x, y=None, **more):

@@ -69,21 +69,3 @@ def test_code_in_an_exercise_stays_there():
     document += nodes.section("", exercise)
     run(plumbing.PlumbingLast, document)
     assert exercise.astext() == "hidden"
-
-
-@pytest.mark.parametrize(
-    ("printed", "shown"),
-    [
-        ("ahead: True\nbehind: False\n", None),
-        ("18 points\nahead: True\n", "18 points\n"),
-        ("18 points\n", "18 points\n"),
-        ("above 70 %: True; passes\n", "above 70 %: True; passes\n"),
-    ],
-)
-def test_lines_of_checks_are_left_out_and_others_shown(printed, shown):
-    document = nodes.document(None, None)
-    document += nodes.section("", cell("code", printed, hidden=False))
-    run(plumbing.ChecksUnseen, document)
-    blocks = [block.astext() for block in document.findall(nodes.literal_block)]
-    assert blocks == ["code", *([shown] if shown else [])]
-    assert len(list(document.findall(nodes.container))) == (3 if shown else 2)

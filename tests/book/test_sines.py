@@ -1,15 +1,14 @@
 """The waves of the page adapt as those of the package, and can be moved in every way."""
 
-import re
-
 import pytest
 import torch
+from test_pages import HEAD, Visit
 
 from metalearn_lite.maml import adapt
 from metalearn_lite.models import mlp
 from metalearn_lite.models.functional import call
 from metalearn_lite.randomness import seeded
-from metalearn_lite.widgets.sines import PLACES, WAVES, sines
+from metalearn_lite.widgets.waves import PLACES, WAVES, sines
 
 NAMES = ("from scratch", "MAML")
 
@@ -18,19 +17,12 @@ def html(models):
     return sines(models, inner_lr=0.02, colours={}, label="Which is closest?").data
 
 
-class Waves:
+class Waves(Visit):
     def __init__(self, browser, folder, **window):
         self.models = {n: mlp(generator=seeded(k)) for k, n in enumerate(NAMES)}
-        text = '<!doctype html><meta charset="utf-8"><title>waves</title>'
-        text += '<meta name="viewport" content="width=device-width">' + html(self.models)
-        (folder / "waves.html").write_text(text, encoding="utf-8")
-        self.context = browser.new_context(**window)
-        self.problems = []
-        self.page = self.context.new_page()
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.on("console", lambda told: self.problems.append(told.text))
-        self.context.route(re.compile(r"^(?!file:|data:|blob:)"), lambda route: route.abort())
-        self.page.goto((folder / "waves.html").as_uri())
+        path = folder / "waves.html"
+        path.write_text(f"{HEAD}<title>waves</title>{html(self.models)}", encoding="utf-8")
+        super().__init__(browser, path, **window)
 
     def values(self):
         return self.page.evaluate("() => document.querySelector('.sines').values")
@@ -100,8 +92,8 @@ def test_another_wave_and_the_true_one(waves):
 
 
 def test_by_finger_on_a_telephone_in_the_dark(browser, tmp_path):
-    window = {"viewport": {"width": 390, "height": 800}, "has_touch": True, "is_mobile": True}
-    waves = Waves(browser, tmp_path, color_scheme="dark", **window)
+    telephone = {"width": 390, "scheme": "dark", "has_touch": True, "is_mobile": True}
+    waves = Waves(browser, tmp_path, **telephone)
     assert waves.page.evaluate("() => document.documentElement.scrollWidth") <= 390
     box = waves.page.get_by_role("slider", name="Point 1", exact=True).bounding_box()
     before = waves.values()["points"][0]

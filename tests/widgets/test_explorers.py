@@ -1,10 +1,11 @@
-"""Sliders that call Python: live in Jupyter, their first picture in the page."""
+"""Sliders that call Python: live in Jupyter, pictures drawn beforehand on the page."""
 
 import matplotlib
 
 matplotlib.use("Agg")
 
-import base64
+import itertools
+import json
 import re
 
 import ipywidgets
@@ -12,6 +13,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from metalearn_lite.widgets import explorer
+from metalearn_lite.widgets.pictures import data_uri, in_few_colours
 
 
 def figure(value=0):
@@ -30,7 +32,15 @@ def live(shown, monkeypatch):
     return {slider.description: slider for slider in sliders}, picture
 
 
-def test_the_explorer_is_live_in_jupyter_and_a_picture_in_the_page():
+def pictures(bundle):
+    """The pictures of the page by the values they are drawn for, and the grid's data."""
+    html = bundle["text/html"]
+    grid = json.loads(re.search(r"const grid = (.*);\n", html)[1])
+    grid["pictures"][grid["start"]] = re.search(r'<img src="([^"]+)"', html)[1]
+    return dict(zip(itertools.product(*grid["values"]), grid["pictures"], strict=True)), grid
+
+
+def test_the_explorer_is_live_in_jupyter_and_a_grid_of_pictures_on_the_page():
     drawn = []
 
     def draw(points, kind):
@@ -38,12 +48,66 @@ def test_the_explorer_is_live_in_jupyter_and_a_picture_in_the_page():
         return figure(points)
 
     bundle = explorer(draw, points=(0, 10, 1), kind=["a", "b"])._repr_mimebundle_()
-    assert drawn == [(5, "a")]
+    assert drawn[0] == (5, "a") and len(drawn) == len(set(drawn)) == 10
     assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert "data:image/png" in bundle["text/html"]
-    assert (
-        bundle["text/plain"] == "Drawn for points = 5, kind = a. In Jupyter there are sliders here."
-    )
+    assert bundle["text/plain"] == "Drawn for points = 5, kind = a."
+    shown, grid = pictures(bundle)
+    assert list(shown) == [(p, k) for p in ("0", "2", "5", "8", "10") for k in ("a", "b")]
+    assert len(set(shown.values())) == 5  # it is the points that this figure shows
+    assert grid["names"] == ["points", "kind"] and grid["ordered"] == [True, False]
+
+
+def test_the_page_offers_the_values_that_are_named_and_the_rest_stays_at_its_start():
+    drawn = []
+
+    def draw(**values):
+        drawn.append(values)
+        return figure(values["a"])
+
+    page = {"c": [True, False], "a": [1, 3, 4]}
+    shown = explorer(draw, page=page, label="L", a=(0, 4, 1), b=(0.0, 1.0, 0.5), c=True)
+    bundle = shown._repr_mimebundle_()
+    assert drawn[0] == {"a": 3, "b": 0.5, "c": True} and len(drawn) == 6
+    assert all(values["b"] == 0.5 for values in drawn)
+    found, grid = pictures(bundle)
+    assert list(found) == [(c, a) for c in ("yes", "no") for a in ("1", "3", "4")]
+    assert grid["first"] == [0, 1]
+    assert 'alt="L: c = yes, a = 3"' in bundle["text/html"]
+
+
+@pytest.mark.parametrize(
+    ("control", "values"),
+    [
+        ((0, 3, 1), [0, 1, 2, 3]),
+        ((0, 100, 1), [0, 25, 50, 75, 100]),
+        ((0.1, 0.5, 0.2), [0.1, 0.3, 0.5]),
+        (True, [False, True]),
+        (["x"], ["x"]),
+    ],
+)
+def test_a_page_that_names_no_values_offers_some_from_end_to_end(control, values):
+    assert explorer(figure, value=control).page == {"value": values}
+
+
+def test_a_page_that_names_no_controls_offers_the_first_two():
+    assert list(explorer(figure, a=True, b=True, c=True).page) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ({}, "expected one or two of the controls"),
+        ({"x": [1]}, r"page names \['x'\]: expected one or two of the controls \['a', 'b', 'c'\]"),
+        ({"a": [1], "b": ["x"], "c": [True]}, "expected one or two"),
+        ({"a": []}, r"page offers a = \[\]: expected values of its control, \(0, 4, 1\)"),
+        ({"a": [5]}, r"page offers a = \[5\]"),
+        ({"a": [0.5]}, r"page offers a = \[0.5\]"),
+        ({"b": ["z"]}, r"page offers b = \['z'\]"),
+    ],
+)
+def test_the_page_offers_only_what_the_controls_do(page, words):
+    with pytest.raises(ValueError, match=words):
+        explorer(figure, page=page, a=(0, 4, 1), b=["x", "y"], c=True)
 
 
 def test_moving_a_slider_draws_again(monkeypatch):
@@ -56,7 +120,7 @@ def test_moving_a_slider_draws_again(monkeypatch):
     sliders, picture = live(explorer(draw, points=(0, 10, 1)), monkeypatch)
     before = picture.value
     sliders["points"].value = 8
-    assert drawn == [5, 8] and picture.value != before
+    assert drawn[0] == 5 and drawn[-1] == 8 and len(drawn) == 6 and picture.value != before
 
 
 def test_a_control_moves_its_own_argument_and_leaves_the_others(monkeypatch):
@@ -68,10 +132,11 @@ def test_a_control_moves_its_own_argument_and_leaves_the_others(monkeypatch):
 
     sliders, _ = live(explorer(draw, a=(0, 4, 2), b=["x", "y"], c=True), monkeypatch)
     assert list(sliders) == ["a", "b", "c"]
+    assert drawn[0] == {"a": 2, "b": "x", "c": True}
+    drawn.clear()
     sliders["b"].value = "y"
     sliders["c"].value = False
     assert drawn == [
-        {"a": 2, "b": "x", "c": True},
         {"a": 2, "b": "y", "c": True},
         {"a": 2, "b": "y", "c": False},
     ]
@@ -82,19 +147,18 @@ def test_a_slider_waits_until_it_is_let_go(monkeypatch):
     assert sliders["points"].continuous_update is False
 
 
-def test_the_picture_of_the_page_is_that_of_the_notebook(monkeypatch):
+def test_the_page_begins_with_the_picture_of_the_notebook(monkeypatch):
     shown = explorer(lambda points: figure(points), points=(0, 10, 1))
     _, picture = live(shown, monkeypatch)
-    html = shown._repr_mimebundle_()["text/html"]
-    (data,) = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
-    assert base64.b64decode(data) == picture.value and picture.format == "png"
+    found, _ = pictures(shown._repr_mimebundle_())
+    assert found["5",] == data_uri(in_few_colours(picture.value)) and picture.format == "png"
 
 
-def test_the_note_says_what_was_drawn_and_is_escaped():
+def test_values_are_escaped():
     bundle = explorer(lambda kind: figure(), kind=['<b>"', "y"])._repr_mimebundle_()
     html = bundle["text/html"]
     assert '<b>"' in bundle["text/plain"] and "<b>" not in html
-    assert html.count("Drawn for kind = &lt;b&gt;&quot;. In Jupyter") == 2  # alt and caption
+    assert html.count("kind = &lt;b&gt;&quot;") == 2  # alt and caption
 
 
 def test_nothing_is_drawn_before_it_is_shown_and_figures_are_closed():
@@ -107,7 +171,7 @@ def test_nothing_is_drawn_before_it_is_shown_and_figures_are_closed():
     shown = explorer(draw, points=(0, 10, 1))
     assert drawn == []
     shown._repr_mimebundle_(include=None, exclude=None)
-    assert drawn == [5] and plt.get_fignums() == before
+    assert drawn[0] == 5 and plt.get_fignums() == before
 
 
 def test_a_control_that_is_none_is_an_error():

@@ -47,6 +47,14 @@ def test_the_stepper_holds_every_frame_with_its_caption_and_description():
     assert html.count("data:image/png;base64,") == 2
 
 
+def test_a_figure_has_a_palette_and_a_file_stays_as_it_is():
+    html = stepper([figure(1)], captions=["one"], label="L").data
+    content = base64.b64decode(re.search(r'<img src="data:image/png;base64,([^"]+)"', html)[1])
+    assert Image.open(io.BytesIO(content)).mode == "P"
+    content = base64.b64encode(b"a file").decode()
+    assert content in stepper([b"a file"], captions=["one"], label="L").data
+
+
 def test_the_first_frame_is_there_without_a_script():
     picture = re.search(r'<img src="data:image/png[^"]+" alt="([^"]*)">', two_steps())
     assert picture[1] == "one"

@@ -8,9 +8,10 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
 from PIL import Image
 
-from metalearn_lite.widgets.pictures import data_uri, png_of
+from metalearn_lite.widgets.pictures import data_uri, in_few_colours, png_of
 
 
 def test_a_figure_becomes_a_png_of_its_size_and_is_closed():
@@ -32,6 +33,30 @@ def test_the_same_figure_gives_the_same_bytes():
 
 def test_what_is_a_png_already_stays_as_it_is():
     assert png_of(b"png") == b"png"
+
+
+def drawn_figure():
+    fig, ax = plt.subplots(figsize=(4, 3), dpi=100)
+    ax.plot([0, 1], [0, 1], color="#D55E00")
+    ax.plot([0, 1], [1, 0], color="#0072B2")
+    return png_of(fig)
+
+
+def test_few_colours_take_fewer_bytes_and_look_the_same():
+    png = drawn_figure()
+    few = in_few_colours(png)
+    before, after = (np.asarray(Image.open(io.BytesIO(p)).convert("RGB"), int) for p in (png, few))
+    assert len(few) < 0.6 * len(png) and before.shape == after.shape
+    assert len(np.unique(after.reshape(-1, 3), axis=0)) <= 32
+    assert abs(before - after).mean() < 0.5 and abs(before - after).max() < 60
+
+
+def test_few_colours_on_white_and_smaller_if_asked():
+    clear = io.BytesIO()
+    Image.new("RGBA", (20, 10), (0, 0, 0, 0)).save(clear, format="PNG")
+    image = Image.open(io.BytesIO(in_few_colours(clear.getvalue(), scale=0.5)))
+    assert image.size == (10, 5) and image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+    assert in_few_colours(drawn_figure()) == in_few_colours(drawn_figure())
 
 
 def test_the_address_holds_the_picture():

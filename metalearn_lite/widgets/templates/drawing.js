@@ -316,8 +316,8 @@ function startDrawing(root, data) {
   }));
   const steps = find(".steps");
   Object.assign(steps, { max: most, value: most });
-  steps.addEventListener("input", () => { stage = Number(steps.value); find(".count").value = stage; answerSoon(); });
-  find(".count").value = stage;
+  steps.addEventListener("input", () => { stage = Number(steps.value); find(".count").textContent = stage; answerSoon(); });
+  find(".count").textContent = stage;
   find(".company").append(
     make("option", { value: "alone", textContent: "alone" }),
     make("option", { value: "examples", textContent: "with the examples" }),

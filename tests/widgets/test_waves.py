@@ -4,7 +4,7 @@ import re
 import pytest
 
 from metalearn_lite.models import conv4, mlp
-from metalearn_lite.widgets.sines import PLACES, sines
+from metalearn_lite.widgets.waves import PLACES, sines
 
 
 def show(models=None, **options):

@@ -26,7 +26,7 @@ from metalearn_lite.widgets.filling import filled
 WAYS = 5
 SIDE = 105  # pixels of the sheet, as of Omniglot's drawings
 INNER_STEPS, INNER_LR = 5, 0.1  # of MAML when the networks of the page were trained
-TUNING_STEPS, TUNING_LR = 10, 0.1  # of fine-tuning them
+TUNING_STEPS, TUNING_LR = 10, 0.03  # of fine-tuning them
 TRAY = {"Georgian": 7, "Lao": 7, "N'Ko": 7}  # characters of scripts that no network has seen
 
 
@@ -130,8 +130,9 @@ def five_characters(label: str) -> HTML:
         tray[script] = test.images[classes, :3, 0]
     about = (
         "The networks were trained beforehand, in Python, on the handwriting of 25 other "
-        "alphabets. Bars show the share that a method gives to each character; for the nearest "
-        "pixel, which gives none, the distance to each."
+        "alphabets, and not for equally long: this is for trying, not a comparison. Bars show "
+        "the share that a method gives to each character; for the nearest pixel, which gives "
+        "none, the number is the distance to each, and the bar its closeness."
     )
     return drawing(course_methods(), tray, label=label, about=about)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from metalearn_lite.models import conv4
-from metalearn_lite.widgets.drawing import SIDE, Answering, drawing, file_name, in_bits
+from metalearn_lite.widgets.characters import SIDE, Answering, drawing, file_name, in_bits
 
 
 @pytest.fixture
