@@ -6,6 +6,7 @@ they can be shown: there is no value in them that could be copied into an answer
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import linecache
 import os
@@ -44,6 +45,11 @@ class Raised(Exception):  # noqa: N818  of an answer, in its words
 class Place(Protocol):
     """Where answers are asked: in the notebook itself or, while grading, in a room."""
 
+    @property
+    def hidden(self) -> Sequence[str]:
+        """Functions of Python's own that something there has hidden, once it was opened."""
+        ...
+
     def opened(
         self, *, closed: Sequence[str], seconds: float, seed: int
     ) -> AbstractContextManager[Ask]:
@@ -81,9 +87,10 @@ def mark(
             complaint = f"{error}. Look for a loop that never ends"
         except (ChildProcessError, Broken) as error:
             complaint = f"{error}, so nothing can be said about your answer"
+        note = _about(_place.hidden)
         if complaint:
-            raise NotYet(f"{what}: {complaint}") from None
-        print(f"right: {what}")
+            raise NotYet(f"{what}: {complaint}{note}") from None
+        print(f"right: {what}{note}")
 
     return run
 
@@ -121,21 +128,51 @@ def _complaint(check: Callable[[Ask], object], ask: Ask, seed: int) -> str:
     return ""
 
 
+def put_back(names: dict[str, Any]) -> dict[str, Any]:
+    """Take away what hides a function of Python's own and is none, and return it.
+
+    After ``sum = 0`` or ``list = [1, 2]`` at the top of a notebook, ``sum(x)`` and ``list(x)``
+    would fail in every answer below, and in the questions, too.
+    """
+    own = {name for name, value in vars(builtins).items() if name[0] != "_" and callable(value)}
+    hiding = {name: names[name] for name in own & names.keys() if not callable(names[name])}
+    for name in hiding:
+        del names[name]
+    return hiding
+
+
+def _about(hidden: Sequence[str]) -> str:
+    """Name what hides functions of Python's own."""
+    if not hidden:
+        return ""
+    which = " and ".join(f"`{name}`" for name in hidden)
+    return f" (your {which} hides Python's own, which this check has put back: choose another name)"
+
+
 class Notebook:
     """The place where answers are asked in a student's notebook: the names of its ``__main__``."""
+
+    def __init__(self) -> None:
+        self.hidden: list[str] = []
 
     @contextmanager
     def opened(self, *, closed: Sequence[str], seconds: float, seed: int) -> Iterator[Ask]:
         """Make ready to ask in this process, or in the copy of it that a check runs in."""
+        names = vars(sys.modules["__main__"])
 
         def ask(question: FunctionType, **numbers: Any) -> Any:
             with ExitStack() as opened:
                 for name in closed:
                     opened.callback(close(name))
-                reply = reply_to(question, read(write(numbers)), vars(sys.modules["__main__"]))
+                reply = reply_to(question, read(write(numbers)), names)
             return heard(read(write(reply)))
 
-        yield ask
+        hiding = put_back(names)
+        self.hidden = sorted(hiding)
+        try:
+            yield ask
+        finally:
+            names.update(hiding)
 
 
 _place: Place = Notebook()

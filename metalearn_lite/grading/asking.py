@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import socket
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from metalearn_lite.grading.walls import PLACE, behind_walls, environment, have_
 LOSSES = 3  # cells that may end or hang before no further one is shown
 START = 120.0  # seconds by the clock for the cells that are given
 SHOWN = 300.0  # and for all cells that are shown
+OWN = frozenset(vars(builtins))
 
 
 class Room:
@@ -47,7 +49,7 @@ class Room:
             stderr=None,
         )
         theirs.close()
-        self.cells, self.lost = list[int](), list[str]()
+        self.cells, self.lost, self.hidden = list[int](), list[str](), list[str]()
         send(self.control, {"given": given, "others": others})
         try:
             begun = receive(self.control, seconds=START)
@@ -98,8 +100,12 @@ class Room:
     def opened(self, *, closed: Sequence[str], seconds: float, seed: int) -> Iterator[Ask]:
         """Make ready to ask what the cells ``self.cells`` define, in a copy of the room."""
         wish = {"closed": [*closed], "seconds": seconds, "seed": seed, "cells": self.cells}
+        self.hidden = []
         with self.copy(show=False, **wish) as channel:
-            failed = self._said(channel, limit=CELLS, clock=2 * CELLS).get("ready")
+            begun = self._said(channel, limit=CELLS, clock=2 * CELLS)
+            failed, hidden = begun.get("ready"), begun.get("hidden")
+            if isinstance(hidden, list):  # which a stranger may have written
+                self.hidden = [name for name in hidden if isinstance(name, str) and name in OWN]
 
             def ask(question: FunctionType, **numbers: Any) -> Any:
                 send(channel, {"question": question.__name__, "numbers": numbers})

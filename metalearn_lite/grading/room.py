@@ -23,7 +23,7 @@ import torch
 
 from metalearn_lite.classroom.channel import Broken, receive, send
 from metalearn_lite.classroom.closing import close
-from metalearn_lite.classroom.marking import describe, reply_to, seed_everything
+from metalearn_lite.classroom.marking import describe, put_back, reply_to, seed_everything
 from metalearn_lite.classroom.sandbox import CELL, CELLS, limit
 
 FOREVER = 1e6
@@ -137,11 +137,13 @@ def _answer(channel: socket.socket, cells: Cells, wish: dict[str, Any]) -> None:
     for name in wish["closed"]:
         close(name)
     seed_everything(wish["seed"])
-    said = [words for number in wish["cells"] for words in cells.run(number)]
-    errors = [words["error"] for words in said if "error" in words]
+    errors, hidden = list[str](), set[str]()
+    for number in wish["cells"]:
+        errors += [words["error"] for words in cells.run(number) if "error" in words]
+        hidden.update(put_back(vars(cells.main)))
     limit(wish["seconds"])
     seed_everything(wish["seed"])
-    send(channel, {"ready": errors[-1:]})
+    send(channel, {"ready": errors[-1:], "hidden": sorted(hidden)})
     while True:
         asked = receive(channel, seconds=FOREVER)
         question = vars(cells.given)[asked["question"]]

@@ -23,6 +23,10 @@ class Hurried:
     def __init__(self, room, most):
         self.room, self.most = room, most
 
+    @property
+    def hidden(self):
+        return self.room.hidden
+
     def opened(self, *, closed, seconds, seed):
         return self.room.opened(closed=closed, seconds=min(seconds, self.most), seed=seed)
 

@@ -3,6 +3,7 @@
 import linecache
 import os
 import random
+import re
 import sys
 from contextlib import contextmanager
 
@@ -120,6 +121,8 @@ def test_a_reply_without_numbers_is_none(reply):
 
 def test_checks_can_ask_elsewhere():
     class Elsewhere:
+        hidden = ()
+
         @contextmanager
         def opened(self, *, closed, seconds, seed):
             yield lambda question, **numbers: 6
@@ -127,6 +130,25 @@ def test_checks_can_ask_elsewhere():
     with marking.asking(Elsewhere()):
         mark()(asks)
     assert "is missing" in complaint(asks)
+
+
+def test_hidden_functions_of_python_are_put_back_for_the_check_and_named(write, capsys):
+    names = vars(sys.modules["__main__"])
+    write(sum=0, list=[1], max=torch.ones(2))
+    write(double=eval("lambda x: sum([max(x, x), min(list((x, x)))])", names))
+    mark()(asks)
+    said = capsys.readouterr().out
+    assert said.startswith("right: It doubles (your `list` and `max` and `sum` hides Python's own")
+    assert (names["sum"], names["list"]) == (0, [1])  # they are the student's again
+
+
+def test_a_function_that_has_a_name_of_pythons_is_left(write, capsys):
+    names = vars(sys.modules["__main__"])
+    write(sum=lambda x: 2 * x, double=eval("lambda x: sum(x)", names))
+    mark()(asks)
+    assert capsys.readouterr().out == "right: It doubles\n"
+    write(double=eval("lambda x: sum(sum(x))", names), max=3)
+    assert re.search("(?s)3 became 12.*`max` hides Python's own", complaint(asks))
 
 
 @pytest.mark.parametrize(

@@ -309,6 +309,25 @@ def test_what_was_kept_is_closed_too():
         assert asked(room, 1, closed=("maml.adapt",)) == ""
 
 
+def test_hidden_functions_of_python_are_put_back_and_named(capsys):
+    """Above an answer stands ``sum = 0``, as one writes it to add something up."""
+    above = "sum = 0\nfor number in (1, 2):\n    sum += number\nlist, max = [1, 2], 3"
+    calls = "double = lambda x: sum([x, x]) * max(len(list((x,))), 1)"
+    at_once = "two = len(list((1, 2)))\ndef double(x):\n    return two * x"
+    with Room([GIVEN], [above, calls, at_once, "def max(x, _):\n    return x"]) as room:
+        for number in (1, 2):
+            room.needs([0, number], {})
+            assert verdict(room) == ""
+        said = capsys.readouterr().out
+        assert said.count("your `list` and `max` and `sum` hides Python's own") == 2
+        room.needs([3, 1], {})
+        assert verdict(room) == ""
+        assert "Python's own" not in capsys.readouterr().out
+        room.needs([0], {})
+        assert "double is missing" in verdict(room)
+        assert asked(room, 1) == "" and room.hidden == []
+
+
 def test_no_network_is_reached():
     """An answer phones somebody who knows."""
     with socket.create_server(("127.0.0.1", 0)) as server:
