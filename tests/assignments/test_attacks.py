@@ -82,6 +82,11 @@ def own_cells(notebook):
     notebook.cells.append(new_markdown_cell("my argument, in a cell of its own"))
 
 
+def hides(notebook):
+    """Use names of Python's own at the top, as one does who adds something up."""
+    notebook.cells.insert(0, new_code_cell("sum, list, max, len = 0, [1, 2], 3, 4"))
+
+
 class Attacked:
     """A course in which each of several students has handed something in."""
 
@@ -100,6 +105,7 @@ class Attacked:
             "copied check": right | {"draw": WRONG},
             "copied answer": right,
             "own cells": right,
+            "hides": right,
             "hangs": right | {"prediction": "import os\nos._exit(0)"},
         }
         changes = {
@@ -108,6 +114,7 @@ class Attacked:
             "copied check": copied_check,
             "copied answer": copied_answer,
             "own cells": own_cells,
+            "hides": hides,
         }
         for student, given in answers.items():
             self.room.submit(student, NAME, given)
@@ -144,7 +151,10 @@ def attacked(tmp_path_factory):
     return Attacked(tmp_path_factory.mktemp("attacked"))
 
 
-@pytest.mark.parametrize("student", ["ada", "deleted", "copied answer", "own cells", "attacker"])
+HONEST = ["ada", "deleted", "copied answer", "own cells", "hides", "attacker"]
+
+
+@pytest.mark.parametrize("student", HONEST)
 def test_who_has_answered_gets_full_marks_whatever_else_was_done_to_the_notebook(attacked, student):
     assert attacked.score(student) == 16
 
@@ -167,6 +177,13 @@ def test_a_cell_that_ends_the_process_costs_its_exercise(attacked):
     said = attacked.room.complaints("hangs", NAME)
     assert "this cell was left out" in said["prediction"]
     assert "prediction is missing" in said["prediction__is_a_share"]
+
+
+def test_hidden_names_of_python_are_named(attacked):
+    cell = cell_of(attacked.room.graded("hides", NAME), CHECK)
+    assert "your `len` hides Python's own" in cell.outputs[0].text
+    cell = cell_of(attacked.room.graded("ada", NAME), CHECK)
+    assert "hides" not in cell.outputs[0].text
 
 
 def test_nothing_that_was_handed_in_has_changed(attacked):
