@@ -150,6 +150,7 @@ def verdict(source: str, checking: dict[str, Any], room: Room) -> Any:
 def given_names(given: tuple[str, ...]) -> dict[str, Any]:
     """Run the cells that are given, once for all submissions, and return what they define."""
     if given not in Judged.known:
+        Judged.known.clear()  # where students have seeds of their own, each has other cells
         Judged.known[given] = {"__name__": "given"}
         with redirect_stdout(io.StringIO()):
             for source in given:

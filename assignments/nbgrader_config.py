@@ -32,6 +32,7 @@ c.Autograde.sanitize_preprocessors = [
     "nbgrader.preprocessors.CheckCellMetadata",
 ]
 c.Autograde.autograde_preprocessors = [
+    "student_seeds.OwnSeed",
     "grading.Judged",
     "nbgrader.preprocessors.IgnorePattern",
     "nbconvert.preprocessors.ClearMetadataPreprocessor",
@@ -49,5 +50,8 @@ c.GenerateFeedback.preprocessors = [
     "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
 ]
 
+# Who is skipped, and why, stands in downloaded/ASSIGNMENT/collected.txt.
+c.ZipCollectApp.extractor_plugin = "collecting.Sorted"
+c.ZipCollectApp.collector_plugin = "collecting.Timed"
 # Students hand in NAME__ASSIGNMENT.ipynb; `nbgrader zip_collect ASSIGNMENT` sorts them in.
 c.FileNameCollectorPlugin.named_regexp = r".*[/\\](?P<student_id>[^/\\]+?)__(?P<file_id>\w+)\."

@@ -9,12 +9,14 @@ across submissions, answers that are the same up to the names in them, comments 
 
 import argparse
 import ast
+import copy
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import student_seeds
 from nbgrader.utils import compute_checksum  # type: ignore[import-untyped]
 
 LEAST = 40  # parts of a syntax tree: shorter answers are alike by nature
@@ -156,6 +158,14 @@ def alike(answers: dict[tuple[str, str], str], given: set[str]) -> Iterator[tupl
             yield cell, sorted(set(students))
 
 
+def as_handed_out(given: Any, course: Path, student: str) -> Any:
+    """Return the notebook that a student was given: with numbers of their own, if all have some."""
+    try:
+        return student_seeds.for_student(copy.deepcopy(given), course, student)
+    except ValueError:  # not on the list, or a notebook without a seed
+        return given
+
+
 def main(course: Path, assignment: str) -> list[str]:
     """Return the lines of the list."""
     given = nbformat.read(course / "release" / assignment / f"{assignment}.ipynb", as_version=4)
@@ -163,7 +173,8 @@ def main(course: Path, assignment: str) -> list[str]:
     lines, answers = [], {}
     for path in sorted((course / "submitted").glob(f"*/{assignment}/{assignment}.ipynb")):
         student, notebook = path.parts[-3], nbformat.read(path, as_version=4)
-        lines += [f"{student}: {cell} {what}" for cell, what in edited(given, notebook)]
+        own = as_handed_out(given, course, student)
+        lines += [f"{student}: {cell} {what}" for cell, what in edited(own, notebook)]
         for number, cell in enumerate(notebook.cells):
             if written(cell):
                 name = name_of(cell) or f"own cell {number + 1}"
