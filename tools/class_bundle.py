@@ -1,6 +1,7 @@
 """Make the bundle for a class: one folder that installs the course without a network.
 
     python tools/class_bundle.py dist/class --assignments course/handout
+    python tools/class_bundle.py --zip dist/course.zip         (the course alone, without packages)
 
 Run it on each kind of machine of the class with the same folder, on a stick say: each adds
 its wheels. Wheels that are there are not fetched again.
@@ -9,6 +10,8 @@ its wheels. Wheels that are there are not fetched again.
 import argparse
 import shutil
 import subprocess
+import tempfile
+import zipfile
 from pathlib import Path
 
 import class_install
@@ -18,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BUNDLE = ROOT / "dist" / "class"
 HANDOUT = ROOT / "course" / "handout"  # where `make assignments` leaves what students are given
 BUILT = {"book": ROOT / "_build" / "html", "slides": ROOT / "_build" / "slides"}
-WITH_SOLUTIONS = ("assignments/", "tests/assignments/")  # not for students
+NOT_FOR_STUDENTS = ("assignments/", "tests/assignments/", "for_teachers/", "tests/for_teachers/")
 README = """Learning from Few Examples
 ==========================
 
@@ -44,7 +47,7 @@ def replace(target: Path) -> Path:
 
 
 def copy_course(target: Path) -> None:
-    """Copy what git tracks, as it is now, but for the sources of the assignments."""
+    """Copy what git tracks, as it is now, but for solutions and what is for teachers alone."""
     listing = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, encoding="utf-8"
     )
@@ -52,9 +55,36 @@ def copy_course(target: Path) -> None:
         raise SystemExit(f"git does not list the files of {ROOT}: expected a clone of the course")
     replace(target)
     for name in filter(None, listing.stdout.split("\0")):
-        if (ROOT / name).is_file() and not name.startswith(WITH_SOLUTIONS):
+        if (ROOT / name).is_file() and not name.startswith(NOT_FOR_STUDENTS):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target / name)
+
+
+def write_zip(target: Path) -> None:
+    """Pack the course for students who install it from a network."""
+    with tempfile.TemporaryDirectory() as folder:
+        course = Path(folder) / "learning-from-few-examples"
+        copy_course(course)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as file:
+            for path in sorted(p for p in course.rglob("*") if p.is_file()):
+                file.write(path, path.relative_to(folder).as_posix())
+    print(f"{target}: {target.stat().st_size / 1e6:.0f} MB")
+
+
+def copy_handout(bundle: Path, handout: Path) -> None:
+    """Copy the assignments that are the same for everybody, if there are any."""
+    zips = sorted(handout.glob("*.zip"))
+    if zips:
+        replace(bundle / "assignments").mkdir()
+        for path in zips:
+            shutil.copyfile(path, bundle / "assignments" / path.name)
+    elif any(handout.glob("*/*.zip")):
+        replace(bundle / "assignments")
+        print("assignments are left out: each student has one of their own, to hand out singly")
+    else:
+        state = "stay as they are" if (bundle / "assignments").exists() else "are left out"
+        print(f"assignments {state}: there is no archive in {handout}")
 
 
 def copy_built(bundle: Path, built: dict[str, Path]) -> None:
@@ -105,7 +135,8 @@ def main(bundle: Path, handout: Path) -> None:
     wheels.mkdir(parents=True, exist_ok=True)
     class_wheels.discard_damaged(bundle, wheels)
     copy_course(bundle / "course")
-    copy_built(bundle, {**BUILT, "assignments": handout})
+    copy_built(bundle, BUILT)
+    copy_handout(bundle, handout)
     shutil.copyfile(class_install.__file__, bundle / "install.py")
     for path in (bundle / "wheels").glob("*.whl"):
         path.unlink()
@@ -123,5 +154,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=BUNDLE, help="the bundle's folder")
     parser.add_argument("--assignments", type=Path, default=HANDOUT, help="what students are given")
+    parser.add_argument("--zip", type=Path, help="write this archive of the course, and no bundle")
     options = parser.parse_args()
-    main(options.folder.resolve(), options.assignments.resolve())
+    if options.zip:
+        write_zip(options.zip.resolve())
+    else:
+        main(options.folder.resolve(), options.assignments.resolve())

@@ -461,6 +461,36 @@ def test_students_get_what_git_tracks_without_the_solutions(tmp_path):
     mark = "### BEGIN " + "SOLUTION"  # in two parts: this file is among the copied
     solved = {n for n in copied if mark in (tmp_path / "course" / n).read_text("latin1")}
     assert solved == set()
+    private = class_bundle.NOT_FOR_STUDENTS
+    assert all(any(name.startswith(folder) for name in tracked) for folder in private)
+    assert not [name for name in copied if name.startswith(private)]
+
+
+def test_the_course_as_an_archive_holds_what_the_bundle_holds(tmp_path):
+    class_bundle.write_zip(tmp_path / "course.zip")
+    class_bundle.copy_course(tmp_path / "course")
+    with zipfile.ZipFile(tmp_path / "course.zip") as archive:
+        names = archive.namelist()
+    top = "learning-from-few-examples/"
+    assert all(name.startswith(top) for name in names)
+    copied = class_install.names(tmp_path / "course")
+    assert {name.removeprefix(top) for name in names} == copied
+
+
+def test_a_bundle_takes_the_assignments_for_all_and_none_for_one(tmp_path, capsys):
+    bundle, handout = tmp_path / "bundle", tmp_path / "handout"
+    bundle.mkdir()
+    class_bundle.copy_handout(bundle, handout)
+    assert "assignments are left out: there is no archive" in capsys.readouterr().out
+    (handout / "maml").mkdir(parents=True)
+    (handout / "maml" / "ada.zip").write_bytes(b"ada's own")
+    (handout / "transfer.zip").write_bytes(b"for all")
+    class_bundle.copy_handout(bundle, handout)
+    assert [path.name for path in (bundle / "assignments").iterdir()] == ["transfer.zip"]
+    (handout / "transfer.zip").unlink()
+    class_bundle.copy_handout(bundle, handout)
+    assert not (bundle / "assignments").exists()
+    assert "each student has one of their own" in capsys.readouterr().out
 
 
 def test_what_is_not_built_here_stays_as_another_machine_left_it(tmp_path, capsys):
