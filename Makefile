@@ -14,6 +14,8 @@ INSTALLED := .venv/installed
 # The teacher's: where the course stands in which nbgrader works, and the seed of its numbers.
 COURSE ?= course
 SEED ?= 2026
+# A file of identifiers, one a line: then each student gets numbers of their own.
+STUDENTS ?=
 
 # Of the check on a GPU: where it runs, how long MAML is timed, a folder with missing wheels.
 DEVICE ?= cuda
@@ -21,8 +23,8 @@ TIME ?= 15
 WHEELS ?=
 
 .PHONY: book test quick long lint lint-code lint-format lint-links lint-size types graders \
-  chapters-check pages assignments slides bundle chapters bench results links count hooks gpu bugs \
-  oldest newest requirements screenshot wheel clean
+  chapters-check pages assignments pack slides bundle archive moodle chapters bench results links \
+  count hooks gpu bugs oldest newest requirements screenshot wheel clean
 
 book: $(INSTALLED)
 	$(RUN) tools/build_book.py
@@ -67,10 +69,24 @@ pages: book
 	$(RUN) -m pytest -q -n 2 tests/book
 
 assignments: $(INSTALLED)
-	$(RUN) tools/make_assignments.py --course "$(COURSE)" --seed $(SEED)
+	$(RUN) tools/make_assignments.py --course "$(COURSE)" --seed $(SEED) \
+	  $(if $(STUDENTS),--students "$(STUDENTS)")
+
+# What to hand out, made anew from the sources in the course's folder, which may have been changed.
+pack: $(INSTALLED)
+	$(RUN) tools/make_assignments.py --course "$(COURSE)" --pack \
+	  $(if $(STUDENTS),--students "$(STUDENTS)")
 
 bundle: book slides
 	$(RUN) tools/class_bundle.py --assignments "$(COURSE)/handout"
+
+# The course without solutions, for students who install it from a network.
+archive: $(INSTALLED)
+	$(RUN) tools/class_bundle.py --zip dist/course.zip
+
+# The questions of the chapters and the test for beforehand, to import into Moodle.
+moodle: $(INSTALLED)
+	$(RUN) tools/moodle_questions.py dist/questions.xml
 
 slides: $(INSTALLED)
 	$(RUN) tools/build_slides.py

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import make_assignments
@@ -174,6 +175,10 @@ def own(tmp_path_factory):
         if student == "ben":  # works with ada's numbers
             notebook = student_seeds.with_seed(notebook, student_seeds.seed_of(2027, "ada"))
         nbformat.write(notebook, archive / Path(name).name)
+    late = datetime(2099, 1, 1, 14, 5, tzinfo=UTC).timestamp()
+    os.utime(archive / f"ben__{NAME}.ipynb", (late, late))
+    due = nbgrader(course, "db", "assignment", "add", NAME, "--duedate=2099-01-01 12:00 UTC")
+    assert due[0] == 0, due[1]
     collected = nbgrader(course, "zip_collect", NAME, "--force")
     graded = nbgrader(course, "autograde", NAME)
     assert collected[0] == graded[0] == 0, collected[1] + graded[1]
@@ -219,7 +224,17 @@ def test_a_solution_gets_full_marks_and_is_graded_with_the_students_own_seed(own
 def test_the_list_of_what_came_says_whose_numbers_a_notebook_has(own):
     listed = (own / "downloaded" / NAME / "collected.txt").read_text("utf-8")
     assert f"ada__{NAME}.ipynb: taken for ada\n" in listed
-    assert "taken for ben; its numbers are those of ada; it is graded with ben's" in listed
+    assert "taken for ben; late by 2 h 5 min; its numbers are those of ada" in listed
+    with Gradebook(f"sqlite:///{own / 'gradebook.db'}") as book:
+        late = {s: book.find_submission(NAME, s).total_seconds_late for s in ("ada", "ben")}
+    assert late == {"ada": 0, "ben": 7500}
+
+
+def test_the_list_of_what_to_look_at_knows_the_numbers_of_each(own):
+    tool = [sys.executable, ROOT / "tools" / "suspicious_answers.py", "--course", own, NAME]
+    done = subprocess.run([*map(str, tool)], capture_output=True, text=True, check=True)
+    assert "ben: given_2 differs from what was handed out" in done.stdout
+    assert "ada: " not in done.stdout
 
 
 def test_who_is_not_on_the_list_is_not_graded_and_stops_nobody(own):
