@@ -16,6 +16,8 @@ from pathlib import Path
 import nbformat
 from traitlets.config import Config
 
+ONE_ROOM = 100  # answers: cells that are given may train for seconds, once in each room
+
 
 class Hurried:
     """A room with less patience, for a loop that has no end in any time."""
@@ -47,7 +49,7 @@ class Notebook:
         """Return what the checks said of each answer, and of none if they are right."""
         found, waiting = [], list(trials)
         while waiting:
-            now, waiting = waiting[:10], waiting[10:]
+            now, waiting = waiting[:ONE_ROOM], waiting[ONE_ROOM:]
             sources = [trial["source"] for trial in now]
             with Room(self.given, sources) as room:
                 found += [self.try_one(room, n, trial) for n, trial in enumerate(now)]

@@ -1,8 +1,22 @@
 """Answers to the assignment multi_task: what students give, and what it must get."""
 
-from classroom import Answer, changed
+from classroom import Answer, changed, filled
 
 JOINT_LOSS = "def joint_loss(outputs, targets, weights):\n"
+JOINT_LOSS_RIGHT = (
+    JOINT_LOSS
+    + """\
+    total = 0.0
+    for name, output in outputs.items():
+        y = targets[name]
+        known = ~y.isnan() if y.is_floating_point() else y != MISSING
+        if known.sum() == 0:
+            continue
+        loss_of = F.mse_loss if y.is_floating_point() else F.cross_entropy
+        total = total + weights[name] * loss_of(output[known], y[known])
+    return total
+"""
+)
 UNCERTAINTY = "def uncertainty_loss(losses, log_variance, kinds):\n"
 UNCERTAINTY_RIGHT = (
     UNCERTAINTY
@@ -15,18 +29,99 @@ UNCERTAINTY_RIGHT = (
 """
 )
 SURGERY = "def surgery(gradients, generator):\n"
-SURGERY_RIGHT = (
-    SURGERY
-    + """\
-    changed = gradients.clone()
-    for i in range(len(gradients)):
-        for j in torch.randperm(len(gradients), generator=generator):
-            along = changed[i] @ gradients[j]
-            if i != j and along < 0:
-                changed[i] -= along / gradients[j].norm() ** 2 * gradients[j]
-    return changed.sum(0)
-"""
+surgery = filled(
+    """
+def surgery(gradients, generator):
+    step = {{}}
+    {before}
+    for layer in dict.fromkeys({layer} for name in gradients[0]):
+        names = [name for name in gradients[0] if {layer} == layer]
+        rows = torch.stack([torch.cat([g[n].flatten() for n in names]) for g in gradients])
+        changed = rows.clone()
+        {draws}
+        for i in range(len(rows)):
+            for j in {order}:
+                if i == j:
+                    continue
+                along = {along}
+                if {conflict}:
+                    changed[i] = {projected}
+        total = {total}
+        for n in names:
+            size = gradients[0][n].numel()
+            step[n], total = total[:size].view_as(gradients[0][n]), total[size:]
+    return {result}
+""",
+    before="pass",
+    layer='name.rpartition(".")[0]',
+    draws="pass",
+    order="torch.randperm(len(rows), generator=generator).tolist()",
+    along="changed[i] @ rows[j]",
+    conflict="along < 0",
+    projected="changed[i] - along / rows[j].norm() ** 2 * rows[j]",
+    total="changed.sum(0)",
+    result="step",
 )
+
+SURGERY_IN_PLACE = """
+def surgery(gradients, generator):
+    layers = {name.rpartition(".")[0] for name in gradients[0]}
+    given = [{n: p.clone() for n, p in g.items()} for g in gradients]
+    for layer in sorted(layers):
+        names = [n for n in gradients[0] if n.startswith(layer + ".")]
+        for i, own in enumerate(gradients):
+            for j in torch.randperm(len(given), generator=generator).tolist():
+                along = sum((own[n] * given[j][n]).sum() for n in names)
+                if i != j and along < 0:
+                    length = sum(given[j][n].square().sum() for n in names)
+                    for n in names:
+                        own[n] {change}
+    return {n: sum(g[n] for g in gradients) for n in gradients[0]}
+"""
+
+SURGERY_OF_THE_CHAPTER = """
+def pcgrad_inline(rows, generator):
+    changed = rows.clone()
+    for i in range(len(rows)):  # line 1
+        for j in torch.randperm(len(rows), generator=generator).tolist():  # line 2
+            along = changed[i] @ rows[j]
+            if i != j and along < 0:
+                changed[i] -= along / (rows[j] @ rows[j]) * rows[j]
+    return changed.sum(0)  # line 3
+
+
+def surgery(gradients, generator):
+    rows = torch.stack([torch.cat([p.flatten() for p in g.values()]) for g in gradients])
+    parts = pcgrad_inline(rows, generator).split([p.numel() for p in gradients[0].values()])
+    return {n: part.view_as(p) for part, (n, p) in zip(parts, gradients[0].items())}
+"""
+
+SURGERY_ASKS_THE_WHOLE = """
+def surgery(gradients, generator):
+    layers = sorted({name.rpartition(".")[0] for name in gradients[0]})
+    given = [
+        [
+            torch.cat([p.flatten() for n, p in g.items() if n.startswith(layer + ".")])
+            for layer in layers
+        ]
+        for g in gradients
+    ]
+    total = [torch.zeros_like(part) for part in given[0]]
+    for i, own in enumerate(given):
+        own = [part.clone() for part in own]
+        for j in torch.randperm(len(given), generator=generator).tolist():
+            other = given[j]
+            if i != j and sum(a @ b for a, b in zip(own, other)) < 0:
+                own = [a - (a @ b) / (b @ b) * b for a, b in zip(own, other)]
+        total = [a + b for a, b in zip(total, own)]
+    step = {}
+    for layer, part in zip(layers, total):
+        for n in [n for n in gradients[0] if n.startswith(layer + ".")]:
+            size = gradients[0][n].numel()
+            step[n], part = part[:size].view_as(gradients[0][n]), part[size:]
+    return step
+"""
+
 BUG = "def mended_angles(losses, shared):\n"
 BUG_RIGHT = (
     BUG
@@ -59,12 +154,13 @@ ALL_OF_JOINT_LOSS = (
     "joint_loss__weights",
 )
 ALL_OF_UNCERTAINTY = ("uncertainty__rest", "uncertainty__kinds", "uncertainty__learns")
-ALL_OF_SURGERY = (
+SUM, SPARED, ORDERS, STAY = ALL_OF_SURGERY = (
     "surgery__plain_sum",
     "surgery__two_tasks",
     "surgery__orders",
     "surgery__inputs_stay",
 )
+WHOLE = "in conflict in the other|is harmed|its length|in neither of|any order|different results"
 BOTH_OF_BUG = ("bug__angles", "bug__history")
 BOTH_OF_MEASUREMENT = ("measurement__batches", "measurement__interval")
 
@@ -234,6 +330,20 @@ WRONG = {
             says="over how many do you average|without a label have a gradient|leave it out",
         ),
         Answer(
+            "probabilities where logits belong",
+            changed(
+                JOINT_LOSS_RIGHT,
+                ("loss_of(output[known], y[known])", "loss_of(shares[known], y[known])"),
+                (
+                    "        if known.sum() == 0:",
+                    "        shares = output if y.is_floating_point() else output.softmax(1)\n"
+                    "        if known.sum() == 0:",
+                ),
+            ),
+            loses=("joint_loss__mean_over_labels",),
+            says="logits or probabilities|is it the cross-entropy",
+        ),
+        Answer(
             "calls the package",
             JOINT_LOSS
             + """\
@@ -330,100 +440,181 @@ WRONG = {
     "surgery": [
         Answer(
             "the mean in place of the sum",
-            changed(SURGERY_RIGHT, ("changed.sum(0)", "changed.mean(0)")),
-            loses=("surgery__plain_sum",),
-            says=r"your step is 0\.\d+ times as long as their sum",
+            surgery(total="changed.mean(0)"),
+            loses=(SUM,),
+            says=r"is 0\.\d+ times as long as their sum",
+        ),
+        Answer(
+            "the whole trunk at once, as in the chapter",
+            SURGERY_OF_THE_CHAPTER,
+            loses=(SUM, SPARED, ORDERS),
+            says=WHOLE,
+        ),
+        Answer(
+            "layers by the first dot, so that there is one",
+            surgery(layer='name.partition(".")[0]'),
+            loses=(SUM, SPARED, ORDERS),
+            says=WHOLE,
+        ),
+        Answer(
+            "each parameter by itself",
+            surgery(layer="name"),
+            loses=(SPARED, ORDERS),
+            says="what do you take for one vector|is harmed|any order|different results",
+        ),
+        Answer(
+            "the weights of all layers together, and the biases",
+            surgery(layer='name.rpartition(".")[2]'),
+            loses=(SUM, SPARED, ORDERS),
+            says=WHOLE,
+        ),
+        Answer(
+            "the conflict is looked for in the whole trunk",
+            SURGERY_ASKS_THE_WHOLE,
+            loses=(SUM, ORDERS),
+            says="in conflict in the other|any order|different results",
+        ),
+        Answer(
+            "the conflict is looked for among the given gradients",
+            surgery(conflict="rows[i] @ rows[j] < 0"),
+            loses=(ORDERS,),
+            says="depends on those that came before",
         ),
         Answer(
             "projects off gradients that were projected already",
-            changed(
-                SURGERY_RIGHT,
-                ("along = changed[i] @ gradients[j]", "along = changed[i] @ changed[j]"),
-                ("gradients[j].norm() ** 2 * gradients", "changed[j].norm() ** 2 * changed"),
+            surgery(
+                along="changed[i] @ changed[j]",
+                projected="changed[i] - along / changed[j].norm() ** 2 * changed[j]",
             ),
-            loses=("surgery__two_tasks", "surgery__orders"),
-            says="as that was given",
+            loses=(SPARED, ORDERS),
+            says="is harmed|for its length|as that was given",
         ),
         Answer(
             "a fixed order",
-            SURGERY
-            + """\
-    total = torch.zeros_like(gradients[0])
-    for i in range(len(gradients)):
-        g = gradients[i].clone()
-        for j in range(len(gradients)):
-            if i != j and g @ gradients[j] < 0:
-                g -= (g @ gradients[j]) / gradients[j].norm() ** 2 * gradients[j]
-        total += g
-    return total
-""",
-            loses=("surgery__orders",),
+            surgery(order="range(len(rows))"),
+            loses=(ORDERS,),
             says="200 times: 1 different results.*orders, drawn",
         ),
         Answer(
+            "the same order in all layers",
+            surgery(
+                before="chances = torch.rand(len(gradients), len(gradients), generator=generator)",
+                order="chances[i].argsort().tolist()",
+            ),
+            loses=(ORDERS,),
+            says="8 pairs of results, of 64",
+        ),
+        Answer(
             "changes what it is given",
-            SURGERY
-            + """\
-    original = gradients.clone()
-    for i in range(len(gradients)):
-        for j in torch.randperm(len(gradients), generator=generator):
-            along = gradients[i] @ original[j]
-            if i != j and along < 0:
-                gradients[i] -= along / original[j].norm() ** 2 * original[j]
-    return gradients.sum(0)
-""",
-            loses=("surgery__inputs_stay",),
+            SURGERY_IN_PLACE.replace("{change}", "-= along / length * given[j][n]"),
+            loses=(STAY,),
+            says="work on a copy",
+        ),
+        Answer(
+            "puts the projected gradients into what it is given",
+            SURGERY_IN_PLACE.replace("{change}", "= own[n] - along / length * given[j][n]"),
+            loses=(STAY,),
             says="work on a copy",
         ),
         Answer(
             "chance from somewhere else",
-            changed(SURGERY_RIGHT, (", generator=generator)", ")")),
-            loses=("surgery__orders",),
+            surgery(order="torch.randperm(len(rows)).tolist()"),
+            loses=(ORDERS,),
             says="does all chance come from `generator`",
         ),
         Answer(
-            "all conflicts looked up beforehand, among the given gradients",
-            SURGERY
-            + """\
-    inner = gradients @ gradients.T
-    changed = gradients.clone()
-    for i in range(len(gradients)):
-        for j in torch.randperm(len(gradients), generator=generator):
-            if i != j and inner[i, j] < 0:
-                changed[i] -= inner[i, j] / inner[j, j] * gradients[j]
-    return changed.sum(0)
-""",
-            loses=("surgery__orders",),
+            "all conflicts and shares looked up beforehand, among the given gradients",
+            surgery(along="rows[i] @ rows[j]"),
+            loses=(ORDERS,),
             says="begin where the last has ended",
         ),
         Answer(
             "one order for all tasks",
-            SURGERY
-            + """\
-    order = torch.randperm(len(gradients), generator=generator).tolist()
-    changed = gradients.clone()
-    for i in order:
-        for j in order:
-            along = changed[i] @ gradients[j]
-            if i != j and along < 0:
-                changed[i] -= along / gradients[j].norm() ** 2 * gradients[j]
-    return changed.sum(0)
-""",
-            loses=("surgery__orders",),
+            surgery(
+                draws="order = torch.randperm(len(rows), generator=generator).tolist()",
+                order="order",
+            ),
+            loses=(ORDERS,),
             says="6 different results.*for each task by itself",
         ),
         Answer(
             "a gradient of zero is a conflict",
-            changed(SURGERY_RIGHT, ("if i != j and along < 0:", "if i != j and along <= 0:")),
-            loses=("surgery__plain_sum",),
+            surgery(conflict="along <= 0"),
+            loses=(SUM,),
             says="one gradient is zero, and your step is nan",
+        ),
+        Answer(
+            "projects whether there is a conflict or not",
+            surgery(
+                conflict="True",
+                projected="changed[i] - along / rows[j].norm().clamp(min=1e-9) ** 2 * rows[j]",
+            ),
+            loses=(SUM, ORDERS),
+            says="without conflict in this layer|tested there whether",
+        ),
+        Answer(
+            "projects where there is none",
+            surgery(conflict="along > 0"),
+            loses=(SUM, SPARED, ORDERS),
+            says="without conflict in this layer|is harmed|any order|different results",
+        ),
+        Answer(
+            "uphill",
+            surgery(total="-changed.sum(0)"),
+            loses=(SUM, SPARED, ORDERS),
+            says="points elsewhere|is harmed",
+        ),
+        Answer(
+            "the part is added, not taken away",
+            surgery(projected="changed[i] + along / rows[j].norm() ** 2 * rows[j]"),
+            loses=(SPARED, ORDERS),
+            says="is harmed|any order",
+        ),
+        Answer(
+            "half of the part is taken away",
+            surgery(projected="changed[i] - along / rows[j].norm() ** 2 * rows[j] / 2"),
+            loses=(SPARED, ORDERS),
+            says="and all of it|for its length|any order",
+        ),
+        Answer(
+            "the length in place of its square",
+            surgery(projected="changed[i] - along / rows[j].norm() * rows[j]"),
+            loses=(SPARED, ORDERS),
+            says="is harmed|for its length|any order",
+        ),
+        Answer(
+            "the length of the wrong gradient",
+            surgery(projected="changed[i] - along / rows[i].norm() ** 2 * rows[j]"),
+            loses=(SPARED, ORDERS),
+            says="is harmed|for its length|any order",
+        ),
+        Answer(
+            "the first task alone gives way",
+            surgery(conflict="i == 0 and along < 0"),
+            loses=(SPARED, ORDERS),
+            says="is harmed|for its length|any order|different results",
+        ),
+        Answer(
+            "one long vector",
+            surgery(
+                result="torch.cat([step[n].flatten() for n in gradients[0]])",
+            ),
+            loses=(SUM, SPARED, ORDERS),
+            says="expected a dictionary with the names",
+        ),
+        Answer(
+            "the shapes are lost",
+            surgery(result="{n: part.flatten() for n, part in step.items()}"),
+            loses=(SUM, SPARED, ORDERS),
+            says="expected those of the parameters",
         ),
         Answer(
             "calls the package",
             "from metalearn_lite.multitask import pcgrad\n\n\n"
             + SURGERY
             + """\
-    return pcgrad(gradients, generator)
+    rows = torch.stack([torch.cat([p.flatten() for p in g.values()]) for g in gradients])
+    return pcgrad(rows, generator)
 """,
             loses=ALL_OF_SURGERY,
             says="write it yourself: metalearn_lite.multitask.pcgrad is closed",
@@ -602,7 +793,7 @@ WRONG = {
     return Scores.of(values)
 """,
             loses=("measurement__batches",),
-            says=r"with batch=9 your cosines are those of batches of 4\.\d+ images",
+            says=r"with batch=\d+ your cosines are those of batches of [\d.]+ images. Too few",
         ),
         Answer(
             "two batches that may share images",
@@ -664,21 +855,33 @@ def joint_loss(outputs, targets, weights):
 """,
     ),
     "surgery": Answer(
-        "by weights, from the matrix of inner products",
-        SURGERY
-        + """\
-    inner = gradients @ gradients.T
-    weights = torch.eye(len(inner), dtype=inner.dtype)
-    orders = torch.rand(len(inner), len(inner), generator=generator).argsort(dim=1)
-    for row, order in zip(weights, orders.tolist()):
-        own = int(row.argmax())
-        for other in order:
-            if other == own:
-                continue
-            overlap = torch.dot(row, inner[:, other])
-            if overlap < 0:
-                row[other] -= overlap / inner[other, other]
-    return weights.sum(0) @ gradients
+        "by weights, from the matrix of inner products of a layer",
+        """
+from itertools import groupby
+
+
+def surgery(gradients, generator):
+    def layer(name):
+        return name.rsplit(".", 1)[0]
+
+    step = {}
+    for _, names in groupby(sorted(gradients[0], key=layer), key=layer):
+        names = list(names)
+        inner = sum(
+            torch.stack([g[n].reshape(-1) for g in gradients])
+            @ torch.stack([g[n].reshape(-1) for g in gradients]).T
+            for n in names
+        )
+        weights = torch.eye(len(inner), dtype=inner.dtype)
+        orders = torch.rand(len(inner), len(inner), generator=generator).argsort(dim=1)
+        for own, (row, order) in enumerate(zip(weights, orders.tolist())):
+            for other in order:
+                overlap = torch.dot(row, inner[:, other])
+                if other != own and overlap < 0:
+                    row[other] -= overlap / inner[other, other]
+        for n in names:
+            step[n] = sum(weight * g[n] for weight, g in zip(weights.sum(0), gradients))
+    return step
 """,
     ),
     "bug": Answer(
@@ -712,5 +915,124 @@ def joint_loss(outputs, targets, weights):
     half_width = 1.96 * values.std() / repeats**0.5
     return Scores(values.mean().item(), half_width.item(), values)
 """,
+    ),
+}
+
+ALSO_RIGHT = {
+    "prediction": (
+        Answer(
+            "fractions",
+            "from fractions import Fraction\n\n"
+            'prediction = {"two tasks": Fraction(1, 2), "one task": Fraction(1, 4)}',
+        ),
+        Answer(
+            "tensors", 'prediction = {"two tasks": torch.tensor(0.5), "one task": torch.rand(())}'
+        ),
+    ),
+    "joint_loss": (
+        Answer("the labels that are there are chosen first", JOINT_LOSS_RIGHT),
+        Answer(
+            "the options of the losses",
+            JOINT_LOSS
+            + """\
+    terms = [torch.zeros((), dtype=torch.float64)]
+    for name, target in targets.items():
+        if target.dtype == torch.int64:
+            count = int((target != MISSING).sum())
+            loss = F.cross_entropy(
+                outputs[name], target, ignore_index=MISSING, reduction="sum"
+            )
+        else:
+            count = int((target == target).sum())
+            guess = torch.where(target.isnan(), outputs[name].detach(), target)
+            output = torch.where(target.isnan(), guess, outputs[name])
+            loss = F.mse_loss(output, guess, reduction="sum")
+        if count:
+            terms.append(weights[name] * loss / count)
+    return torch.stack(terms).sum()
+""",
+        ),
+    ),
+    "uncertainty": (
+        Answer("as it is written", UNCERTAINTY_RIGHT),
+        Answer(
+            "kind by kind",
+            UNCERTAINTY
+            + """\
+    half = torch.tensor(0.5)
+    of_kind = {
+        "regression": lambda loss, s: half * (loss * (-s).exp() + s),
+        "classification": lambda loss, s: loss / s.exp() + half * s,
+    }
+    return sum(of_kind[kinds[n]](losses[n], log_variance[n]) for n in kinds if n in losses)
+""",
+        ),
+    ),
+    "surgery": (
+        Answer("stacked by layer", surgery()),
+        Answer(
+            "parameter by parameter, with sums over a layer",
+            """
+def surgery(gradients, generator):
+    layers = {}
+    for name in gradients[0]:
+        layers.setdefault(".".join(name.split(".")[:-1]), set()).add(name)
+
+    def inner(one, other, names):
+        return sum(float((one[n] * other[n]).sum()) for n in names)
+
+    changed = [dict(g) for g in gradients]
+    for own, mine in zip(gradients, changed):
+        others = [g for g in gradients if g is not own]
+        for names in layers.values():
+            for k in torch.randperm(len(others), generator=generator):
+                other = others[k]
+                overlap = inner(mine, other, names)
+                if overlap < 0:
+                    share = overlap / inner(other, other, names)
+                    mine.update({n: mine[n] - share * other[n] for n in names})
+    return {n: torch.stack([mine[n] for mine in changed]).sum(0) for n in gradients[0]}
+""",
+        ),
+    ),
+    "bug": (
+        Answer("gradients that are not collected", BUG_RIGHT),
+        Answer(
+            "one after the other, with what was collected put aside",
+            BUG
+            + """\
+    rows = []
+    for loss in losses.values():
+        before = [p.grad for p in shared]
+        for p in shared:
+            p.grad = None
+        loss.backward(retain_graph=True)
+        rows.append(torch.cat([p.grad.flatten() for p in shared]))
+        for p, old in zip(shared, before):
+            p.grad = old
+    inner = torch.stack(rows) @ torch.stack(rows).T
+    lengths = inner.diagonal().sqrt()
+    return inner / lengths / lengths[:, None]
+""",
+        ),
+    ),
+    "measurement": (
+        Answer("two parts of one shuffle", MEASUREMENT_RIGHT),
+        Answer(
+            "the second batch from what the first has left",
+            MEASUREMENT
+            + """\
+    cosines = []
+    for _ in range(repeats):
+        one = torch.randperm(len(first), generator=generator)[:batch]
+        left = torch.ones(len(first), dtype=torch.bool)
+        left[one] = False
+        left = left.nonzero().flatten()
+        other = left[torch.randperm(len(left), generator=generator)[:batch]]
+        g, h = first[one].sum(0), second[other].sum(0)
+        cosines.append(float(g @ h / (g.norm() * h.norm())))
+    return Scores.of(cosines)
+""",
+        ),
     ),
 }

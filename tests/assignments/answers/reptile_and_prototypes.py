@@ -2,55 +2,73 @@
 
 from classroom import Answer, filled
 
-step = filled(
+walk = filled(
     """
-def reptile_step(model, tasks, loss_fn, *, inner_lr, meta_lr):
+def reptile_gradient(model, tasks, loss_fn, *, inner_lr):
     start = {{n: p.detach().clone() for n, p in model.named_parameters()}}
     total = {{n: torch.zeros_like(p) for n, p in start.items()}}
     for task in tasks:
         net = {net}
-        optimizer = torch.optim.SGD(net.parameters(), lr=inner_lr)
+        optimizer = {optimizer}
         for x, y in {minibatches}:
             {zero}
             {loss}.backward()
             optimizer.step()
         for n, p in net.named_parameters():
-            total[n] += (p.detach() - start[n]){share}
+            total[n] += {way} / {share}
         {back}
-    return {{n: {result} for n in start}}
+    return {result}
 """,
     net="copy.deepcopy(model)",
+    optimizer="torch.optim.SGD(net.parameters(), lr=inner_lr)",
     minibatches="task",
     zero="optimizer.zero_grad()",
     loss="loss_fn(net(x), y)",
-    share=" / len(tasks)",
+    way="(start[n] - p.detach())",
+    share="(inner_lr * len(task) * len(tasks))",
     back="pass",
-    result="start[n] + meta_lr * total[n]",
+    result="total",
 )
+
+STEP_OF_THE_CHAPTER = """
+def reptile_gradient(model, tasks, loss_fn, *, inner_lr, meta_lr=1.0):
+    start = copy.deepcopy(model.state_dict())  # θ
+    optimizer = torch.optim.SGD(model.parameters(), lr=inner_lr)
+    for x, y in tasks[0]:
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+    end = model.state_dict()  # φ
+    step = {name: p + meta_lr * (end[name] - p) for name, p in start.items()}
+    model.load_state_dict(step)
+    return step
+"""
 
 
 class_means = filled(
     """
-def prototypes(features, labels, ways):
-    counts = labels.bincount(minlength=ways)
+def prototypes(features, labels, weights, ways):
+    counts = labels.bincount({counted}minlength=ways)
     {guard}
     sums = torch.zeros(ways, features.shape[1], dtype=features.dtype)
-    sums.index_add_(0, labels, features)
+    sums.index_add_(0, labels, {rows})
     return {means}
 
 
-def prototype_logits(queries, means):
+def prototype_logits(queries, means, scales):
     return {logits}
 """,
+    counted="weights=weights, ",
     guard="if (counts == 0).any():\n"
     "        raise ValueError(f'no example of {(counts == 0).nonzero().flatten().tolist()}')",
+    rows="weights[:, None] * features",
     means="sums / counts[:, None]",
-    logits="-(queries.unsqueeze(1) - means.unsqueeze(0)).pow(2).sum(-1)",
+    logits="-(scales * (queries.unsqueeze(1) - means.unsqueeze(0)).pow(2)).sum(-1)",
 )
 
 
 def layer(result, before="pass"):
-    return f"def linear_form(means):\n    {before}\n    return {result}\n"
+    return f"def linear_form(means, scales):\n    {before}\n    return {result}\n"
 
 
 ADAM = "optimizer = torch.optim.Adam(model.parameters(), lr=inner_lr)"
@@ -104,13 +122,13 @@ def leads(networks, first, second, tasks, *, episodes, generator):
 )
 
 
-ALL_OF_STEP = (
-    "reptile_step__one_inner_step_is_a_gradient_step",
-    "reptile_step__one_step_on_each_minibatch",
-    "reptile_step__all_tasks_start_alike",
-    "reptile_step__the_model_is_left_as_it_was",
+ONE, EACH, ALIKE, LEFT = ALL_OF_GRADIENT = (
+    "reptile_gradient__of_one_inner_step",
+    "reptile_gradient__one_step_on_each_minibatch",
+    "reptile_gradient__all_tasks_count_alike",
+    "reptile_gradient__the_model_is_left_as_it_was",
 )
-ALL_OF_MEANS = (
+MEANS, LABELS, REFUSE, LOGITS = ALL_OF_MEANS = (
     "prototypes__are_means",
     "prototypes__go_by_the_labels",
     "prototypes__refuse_a_missing_class",
@@ -158,114 +176,337 @@ WRONG = {
             "nan",
         ),
     ],
-    "reptile_step": [
+    "reptile_gradient": [
+        Answer(
+            "the step of the chapter, for the first task",
+            STEP_OF_THE_CHAPTER,
+            ALL_OF_GRADIENT,
+            "uphill|times as long|numbers differ|none of the three|of what each gives|has changed",
+        ),
+        Answer(
+            "where the tasks end, on average",
+            walk(way="p.detach()", share="len(tasks)"),
+            (ONE, EACH, ALIKE),
+            "uphill|times as long|numbers differ|none of the three|makes the loss of a task larger",
+        ),
+        Answer(
+            "the new parameters in place of the gradient",
+            walk(
+                way="(p.detach() - start[n])",
+                share="len(tasks)",
+                result="{n: start[n] + total[n] for n in start}",
+            ),
+            (ONE, EACH, ALIKE),
+            "uphill|times as long|numbers differ|none of the three|makes the loss of a task larger",
+        ),
         Answer(
             "the shared model is adapted, task after task",
-            step(net="model"),
-            ALL_OF_STEP[2:],
+            walk(net="model"),
+            (ALIKE, LEFT),
             "start from the same|a copy",
         ),
         Answer(
-            "away from the tasks",
-            step(result="start[n] - meta_lr * total[n]"),
-            ALL_OF_STEP[:2],
-            "Which way is it|none of the three",
+            "uphill: the way to the ends",
+            walk(way="(p.detach() - start[n])"),
+            (ONE, EACH, ALIKE),
+            "uphill|none of the three|makes the loss of a task larger",
         ),
-        Answer("sum in place of mean", step(share=""), ALL_OF_STEP[2:3], "the longer the step"),
+        Answer(
+            "uphill: the inner steps climb",
+            walk(loss="(-loss_fn(net(x), y))"),
+            (ONE, EACH, ALIKE),
+            "uphill|none of the three|whole distance|makes the loss of a task larger",
+        ),
+        Answer(
+            "sum in place of mean",
+            walk(share="(inner_lr * len(task))"),
+            (ALIKE,),
+            "the longer the step",
+        ),
+        Answer(
+            "not divided by the number of steps",
+            walk(share="(inner_lr * len(tasks))"),
+            (EACH,),
+            "how many gradients g is the mean of",
+        ),
+        Answer(
+            "not divided by the step size",
+            walk(share="(len(task) * len(tasks))"),
+            (ONE, EACH),
+            "with inner steps of size 0.* what the way is divided by|none of the three",
+        ),
+        Answer(
+            "divided by nothing",
+            walk(share="1"),
+            (ONE, EACH, ALIKE),
+            "what the way is divided by|none of the three|the longer the step",
+        ),
+        Answer(
+            "divided by the number of all minibatches",
+            walk(share="(inner_lr * sum(map(len, tasks)))"),
+            (ALIKE,),
+            "counts five times as much",
+        ),
+        Answer(
+            "all divided by the steps of the first task",
+            walk(share="(inner_lr * len(tasks[0]) * len(tasks))"),
+            (ALIKE,),
+            "the mean of what each gives",
+        ),
         Answer(
             "the first minibatch in all steps",
-            step(minibatches="task[:1] * len(task)"),
-            ALL_OF_STEP[1:2],
+            walk(minibatches="task[:1] * len(task)"),
+            (EACH,),
             "minibatch number 1.*which minibatches",
         ),
         Answer(
+            "the last minibatch alone",
+            walk(minibatches="task[-1:]"),
+            (EACH,),
+            "Is each gradient computed anew|none of the three",
+        ),
+        Answer(
             "gradients pile up",
-            step(zero="pass"),
-            ALL_OF_STEP[1:2],
-            "without what came before|where each step starts",
+            walk(zero="pass"),
+            (EACH,),
+            "without what came before|each step starts",
+        ),
+        Answer(
+            "all gradients at the start",
+            walk(
+                optimizer="torch.optim.SGD(net.parameters(), lr=0.0)",
+                way="inner_lr * p.grad",
+                zero="pass",
+            ),
+            (EACH,),
+            "the step before has reached|each step starts",
+        ),
+        Answer(
+            "the last gradient alone, as first-order MAML takes it",
+            walk(way="inner_lr * len(task) * p.grad"),
+            (EACH,),
+            "how many gradients g is the mean of|whole distance",
+        ),
+        Answer(
+            "Adam in the inner steps",
+            walk(optimizer="torch.optim.Adam(net.parameters(), lr=inner_lr)"),
+            (ONE, EACH),
+            "times as long|plain gradient descent|none of the three",
+        ),
+        Answer(
+            "momentum in the inner steps",
+            walk(optimizer="torch.optim.SGD(net.parameters(), lr=inner_lr, momentum=0.9)"),
+            (EACH,),
+            "none of the three|without what came before",
         ),
         Answer(
             "the loss of the chapter, whatever is handed in",
-            step(loss="F.mse_loss(net(x), y)"),
-            ALL_OF_STEP[:1],
+            walk(loss="F.mse_loss(net(x), y)"),
+            (ONE,),
             "whose loss",
         ),
         Answer(
             "one task after the other, with a copy of the model",
-            step(net="copy.deepcopy(net if task is not tasks[0] else model)"),
-            ALL_OF_STEP[2:3],
+            walk(net="copy.deepcopy(net if task is not tasks[0] else model)"),
+            (ALIKE,),
             "start from the same",
         ),
         Answer(
             "start and end share memory, and the model is put back too late",
-            step(net="model", back="model.load_state_dict(start)").replace(
+            walk(net="model", back="model.load_state_dict(start)").replace(
                 ".detach().clone()", ".detach()"
             ),
-            (ALL_OF_STEP[0], *ALL_OF_STEP[2:]),
-            "multiplied by meta_lr|start from the same|a copy",
+            (ONE, EACH, ALIKE, LEFT),
+            "uphill, or nowhere|none of the three|a copy|nothing would be learned",
+        ),
+        Answer(
+            "the model is put back, but not what was collected in it",
+            walk(net="model", back="model.load_state_dict(start)"),
+            (LEFT,),
+            r"left in \.grad",
         ),
         Answer(
             "the package's function",
             """
-def reptile_step(model, tasks, loss_fn, *, inner_lr, meta_lr):
+def reptile_gradient(model, tasks, loss_fn, *, inner_lr):
     from metalearn_lite.reptile import reptile_step as ready
 
     x, y = (torch.cat(part) for part in zip(*tasks[0], strict=True))
-    options = {"inner_lr": inner_lr, "inner_steps": 1, "meta_lr": meta_lr}
-    return ready(model, Episode(x, y, x[:0], y[:0]), loss_fn=loss_fn, **options)
+    end = ready(
+        model, Episode(x, y, x[:0], y[:0]), loss_fn=loss_fn, inner_lr=inner_lr, inner_steps=1
+    )
+    return {n: (p.detach() - end[n]) / inner_lr for n, p in model.named_parameters()}
 """,
-            ALL_OF_STEP,
+            ALL_OF_GRADIENT,
             "write it yourself",
         ),
         Answer(
             "one step too few",
-            step(minibatches="task[:-1] or task"),
-            ALL_OF_STEP[1:2],
-            "minibatch number 2",
+            walk(minibatches="task[:-1] or task"),
+            (EACH,),
+            "minibatch number 2|none of the three",
         ),
     ],
     "prototypes": [
         Answer(
+            "means without weights, as in the chapter",
+            class_means(counted="", rows="features"),
+            (MEANS, REFUSE),
+            "counts by its weight|weights of 0 only",
+        ),
+        Answer(
+            "weighted sums, divided by the number of examples",
+            class_means(means="sums / labels.bincount(minlength=ways)[:, None]"),
+            (MEANS,),
+            "by which number is it divided",
+        ),
+        Answer(
+            "divided by the weights of all classes",
+            class_means(means="sums / weights.sum()"),
+            (MEANS,),
+            "by which number is it divided",
+        ),
+        Answer(
+            "weights that add up to one over all classes",
+            class_means(
+                rows="(weights / weights.mean())[:, None] * features",
+                means="sums / labels.bincount(minlength=ways)[:, None]",
+            ),
+            (MEANS,),
+            "by which number is it divided",
+        ),
+        Answer(
+            "a softmax of the weights",
+            class_means(
+                rows="weights.exp()[:, None] * features",
+                means="sums / labels.bincount(weights=weights.exp(), minlength=ways)[:, None]",
+            ),
+            (MEANS,),
+            "counts by its weight",
+        ),
+        Answer(
+            "the square of each weight",
+            class_means(rows="weights.square()[:, None] * features"),
+            (MEANS,),
+            "counts by its weight",
+        ),
+        Answer(
+            "the example of the largest weight alone",
+            class_means(
+                means="torch.stack([features[labels == k][weights[labels == k].argmax()] "
+                "for k in range(ways)])"
+            ),
+            (MEANS,),
+            "in their middle",
+        ),
+        Answer(
+            "only a class without any example is refused",
+            class_means(
+                guard="counts = torch.where(labels.bincount(minlength=ways) > 0, "
+                "counts.clamp(min=1e-9), counts)\n    if (counts == 0).any():\n"
+                "        raise ValueError(f'no example of {counts.argmin()}')"
+            ),
+            (REFUSE,),
+            "weights of 0 only",
+        ),
+        Answer(
+            "a single example of weight 0 is refused, too",
+            class_means(
+                guard="for k in range(ways):\n"
+                "        if not weights[labels == k].any():\n"
+                "            raise KeyError(f'class {k}')"
+            ),
+            (REFUSE,),
+            "a KeyError",
+        ),
+        Answer(
             "a missing class is nan",
             class_means(guard="pass"),
-            ALL_OF_MEANS[2:3],
+            (REFUSE,),
             "nan, without an error",
         ),
         Answer(
             "a missing class is put at the origin",
-            class_means(guard="counts = counts.clamp(min=1)"),
-            ALL_OF_MEANS[2:3],
+            class_means(guard="counts = counts.clamp(min=1e-9)"),
+            (REFUSE,),
             "made-up prototype",
         ),
         Answer(
+            "no scales, as in the chapter",
+            class_means(logits="-(queries[:, None] - means).square().sum(dim=2)"),
+            (LOGITS,),
+            "where do the scales stand",
+        ),
+        Answer(
+            "the scales inside the square",
+            class_means(logits="-(scales * (queries[:, None] - means)).square().sum(dim=2)"),
+            (LOGITS,),
+            "where do the scales stand",
+        ),
+        Answer(
+            "divided by the scales",
+            class_means(logits="-((queries[:, None] - means).square() / scales).sum(dim=2)"),
+            (LOGITS,),
+            "where do the scales stand",
+        ),
+        Answer(
+            "the scales on the queries alone",
+            class_means(logits="-(scales * queries[:, None] - means).square().sum(dim=2)"),
+            (LOGITS,),
+            "a query at a prototype",
+        ),
+        Answer(
+            "one scale for all, their mean",
+            class_means(logits="-scales.mean() * (queries[:, None] - means).square().sum(dim=2)"),
+            (LOGITS,),
+            "where do the scales stand",
+        ),
+        Answer(
             "plain distance",
-            class_means(logits="-torch.cdist(queries, means)"),
-            ALL_OF_MEANS[3:],
+            class_means(logits="-torch.cdist(queries * scales.sqrt(), means * scales.sqrt())"),
+            (LOGITS,),
             "it is the square that counts",
         ),
         Answer(
+            "absolute differences",
+            class_means(logits="-(scales * (queries[:, None] - means).abs()).sum(dim=2)"),
+            (LOGITS,),
+            "it is the square that counts",
+        ),
+        Answer(
+            "cosine similarity",
+            class_means(
+                logits="F.cosine_similarity(queries[:, None] * scales, means[None] * scales, dim=2)"
+            ),
+            (LOGITS,),
+            "at a prototype",
+        ),
+        Answer(
             "the distance is not turned round",
-            class_means(logits="torch.cdist(queries, means) ** 2"),
-            ALL_OF_MEANS[3:],
+            class_means(logits="(scales * (queries[:, None] - means).square()).sum(dim=2)"),
+            (LOGITS,),
             "near must be large",
         ),
         Answer(
             "mean over the dimensions",
-            class_means(logits="-(queries[:, None] - means).square().mean(dim=2)"),
-            ALL_OF_MEANS[3:],
-            "dimensions added up",
+            class_means(logits="-(scales * (queries[:, None] - means).square()).mean(dim=2)"),
+            (LOGITS,),
+            "where do the scales stand|dimensions added up",
         ),
-        Answer("sum in place of mean", class_means(means="sums"), ALL_OF_MEANS[:1], "divided"),
+        Answer("sum in place of mean", class_means(means="sums"), (MEANS,), "divided"),
         Answer(
             "rows taken in blocks",
-            class_means(means="features.unflatten(0, (ways, -1)).mean(dim=1)"),
-            ALL_OF_MEANS[:2],
+            class_means(
+                means="(weights[:, None] * features).unflatten(0, (ways, -1)).sum(dim=1)"
+                " / weights.unflatten(0, (ways, -1)).sum(dim=1, keepdim=True)"
+            ),
+            (MEANS, LABELS),
             "by their labels|unflatten",
         ),
         Answer(
             "classes in the order in which they come",
             class_means(means="(sums / counts[:, None])[list(dict.fromkeys(labels.tolist()))]"),
-            ALL_OF_MEANS[:2],
+            (MEANS, LABELS),
             "row k belongs to label k|order|in their middle",
         ),
         Answer(
@@ -273,7 +514,7 @@ def reptile_step(model, tasks, loss_fn, *, inner_lr, meta_lr):
             class_means(
                 guard="if counts.min() == 0:\n        raise ValueError('a class is empty')"
             ),
-            ALL_OF_MEANS[2:3],
+            (REFUSE,),
             "say which class",
         ),
         Answer(
@@ -282,12 +523,12 @@ def reptile_step(model, tasks, loss_fn, *, inner_lr, meta_lr):
 from metalearn_lite import prototypes as ready
 
 
-def prototypes(features, labels, ways):
-    return ready.prototypes(features, labels, ways=ways)
+def prototypes(features, labels, weights, ways):
+    return ready.prototypes(weights[:, None] * features, labels, ways=ways)
 
 
-def prototype_logits(queries, means):
-    return ready.prototype_logits(queries, means)
+def prototype_logits(queries, means, scales):
+    return ready.prototype_logits(queries * scales.sqrt(), means * scales.sqrt())
 """,
             ALL_OF_MEANS,
             "write it yourself",
@@ -295,46 +536,108 @@ def prototype_logits(queries, means):
     ],
     "linear_form": [
         Answer(
-            "no bias",
-            layer("2 * means, torch.zeros(len(means), dtype=means.dtype)"),
+            "the layer of the chapter, without scales",
+            layer("2 * means, -means.square().sum(dim=1)"),
             BOTH_OF_LAYER,
-            "their length|differ",
+            "nearest|differ",
+        ),
+        Answer(
+            "scales in the matrix alone",
+            layer("2 * scales * means, -means.square().sum(dim=1)"),
+            BOTH_OF_LAYER,
+            "what takes care of either|differ",
+        ),
+        Answer(
+            "scales in the bias alone",
+            layer("2 * means, -means.square() @ scales"),
+            BOTH_OF_LAYER,
+            "what takes care of either|differ",
+        ),
+        Answer(
+            "the squares of the scales in the bias",
+            layer("2 * scales * means, -(scales * means).square().sum(dim=1)"),
+            BOTH_OF_LAYER,
+            "what takes care of either|differ",
+        ),
+        Answer(
+            "the roots of the scales in the matrix",
+            layer("2 * scales.sqrt() * means, -means.square() @ scales"),
+            BOTH_OF_LAYER,
+            "what takes care of either|differ",
+        ),
+        Answer(
+            "the mean scale",
+            layer("2 * scales.mean() * means, -scales.mean() * means.square().sum(dim=1)"),
+            BOTH_OF_LAYER,
+            "what takes care of either|differ",
+        ),
+        Answer(
+            "divided by the scales",
+            layer("2 * means / scales, -means.square() @ (1 / scales)"),
+            BOTH_OF_LAYER,
+            "what takes care of either|differ",
+        ),
+        Answer(
+            "twice of everything: the same answers, more sure",
+            layer("4 * scales * means, -2 * means.square() @ scales"),
+            BOTH_OF_LAYER[1:],
+            "more sure, or less",
+        ),
+        Answer(
+            "scales of length one: the same answers, less sure",
+            layer(
+                "2 * scales * means, -means.square() @ scales", "scales = scales / scales.norm()"
+            ),
+            BOTH_OF_LAYER[1:],
+            "more sure, or less",
+        ),
+        Answer(
+            "both turned round",
+            layer("-2 * scales * means, means.square() @ scales"),
+            BOTH_OF_LAYER,
+            "nearest|differ",
+        ),
+        Answer(
+            "no bias",
+            layer("2 * scales * means, torch.zeros(len(means), dtype=means.dtype)"),
+            BOTH_OF_LAYER,
+            "what takes care of either|differ",
         ),
         Answer(
             "the two of the mixed term forgotten",
-            layer("means, -means.square().sum(dim=1)"),
+            layer("scales * means, -means.square() @ scales"),
             BOTH_OF_LAYER,
             "nearest|differ",
         ),
         Answer(
             "half of everything: the same answers, less sure",
-            layer("means, -means.square().sum(dim=1) / 2"),
+            layer("scales * means, -means.square() @ scales / 2"),
             BOTH_OF_LAYER[1:],
             "more sure, or less",
         ),
         Answer(
             "the sign of the bias",
-            layer("2 * means, means.square().sum(dim=1)"),
+            layer("2 * scales * means, means.square() @ scales"),
             BOTH_OF_LAYER,
-            "their length|differ",
+            "what takes care of either|differ",
         ),
         Answer(
             "norms over the wrong dimension",
-            layer("2 * means, -means.square().sum(dim=0)"),
+            layer("2 * scales * means, -(scales * means.square()).sum(dim=0)"),
             BOTH_OF_LAYER,
             r"expected \(ways, d\) and \(ways,\)",
         ),
         Answer(
             "the matrix lies on its side",
-            layer("2 * means.T, -means.square().sum(dim=1)"),
+            layer("(2 * scales * means).T, -means.square() @ scales"),
             BOTH_OF_LAYER,
             r"expected \(ways, d\)",
         ),
         Answer(
             "the length, not its square",
-            layer("2 * means, -means.norm(dim=1)"),
+            layer("2 * scales * means, -(means.square() @ scales).sqrt()"),
             BOTH_OF_LAYER,
-            "their length|differ",
+            "what takes care of either|differ",
         ),
         Answer(
             "a descent that never ends",
@@ -350,9 +653,10 @@ def prototype_logits(queries, means):
         ),
         Answer(
             "the package's function",
-            "def linear_form(means):\n"
+            "def linear_form(means, scales):\n"
             "    from metalearn_lite import prototypes as ready\n\n"
-            "    return ready.linear_form(means)\n",
+            "    weight, bias = ready.linear_form(means * scales.sqrt())\n"
+            "    return weight * scales.sqrt(), bias\n",
             BOTH_OF_LAYER,
             "write it yourself",
         ),
@@ -376,6 +680,15 @@ def prototype_logits(queries, means):
             loop(early=ADAM, late="pass"),
             ALL_OF_LOOP[1:2],
             "leave to the next",
+        ),
+        Answer(
+            "a new Adam for each minibatch",
+            loop(late="pass").replace(
+                "        for x, y in batches:\n",
+                "        for x, y in batches:\n            " + ADAM + "\n",
+            ),
+            ALL_OF_LOOP[2:],
+            "for each task or more often",
         ),
         Answer(
             "still the first minibatch in all steps",
@@ -509,52 +822,52 @@ DIFFERENT = {
         "whole numbers and fractions, in another order",
         "prediction = dict(trained=1, untrained=1 / WAYS, pixels=0)",
     ),
-    "reptile_step": Answer(
-        "functional calls, gradients without an optimiser",
+    "reptile_gradient": Answer(
+        "functional calls, the gradients of the way added up",
         """
 from torch.func import functional_call, grad
 
 
-def reptile_step(model, tasks, loss_fn, *, inner_lr, meta_lr):
+def reptile_gradient(model, tasks, loss_fn, *, inner_lr):
     def loss(params, x, y):
         return loss_fn(functional_call(model, params, (x,)), y)
 
     theta = {name: p.detach() for name, p in model.named_parameters()}
-    new = {name: (1 - meta_lr) * p for name, p in theta.items()}
+    found = {name: torch.zeros_like(p) for name, p in theta.items()}
     for task in tasks:
         phi = theta
         for x, y in task:
             slopes = grad(loss)(phi, x, y)
             phi = {name: phi[name] - inner_lr * slopes[name] for name in phi}
-        for name in new:
-            new[name] = new[name] + meta_lr / len(tasks) * phi[name]
-    return new
+            for name in found:
+                found[name] += slopes[name] / len(task) / len(tasks)
+    return found
 """,
     ),
     "prototypes": Answer(
         "one-hot matrix; the square written out",
         """
-def prototypes(features, labels, ways):
-    which = F.one_hot(labels, ways).to(features)  # (n, ways)
+def prototypes(features, labels, weights, ways):
+    which = F.one_hot(labels, ways).float() * weights[:, None]  # (n, ways)
     sizes = which.sum(dim=0)
-    empty = [k for k, size in enumerate(sizes.tolist()) if size == 0]
+    empty = [f"class_{k}" for k, size in enumerate(sizes.tolist()) if size == 0]
     if empty:
-        raise ValueError("no example of class " + ", ".join(map(str, empty)))
+        raise ValueError(", ".join(empty) + " is empty")
     return (which / sizes).T @ features
 
 
-def prototype_logits(queries, means):
-    lengths = (queries**2).sum(1, keepdim=True) + (means**2).sum(1)
-    return 2 * queries @ means.T - lengths
+def prototype_logits(queries, means, scales):
+    lengths = (queries**2 @ scales)[:, None] + means**2 @ scales
+    return 2 * (queries * scales) @ means.T - lengths
 """,
     ),
     "linear_form": Answer(
         "measured from the first prototype",
         """
-def linear_form(means):
+def linear_form(means, scales):
     base = means[0]
-    rows = [2 * (c - base) for c in means]
-    shifts = [base @ base - c @ c for c in means]
+    rows = [2 * scales * (c - base) for c in means]
+    shifts = [base @ (scales * base) - c @ (scales * c) for c in means]
     return torch.stack(rows), torch.stack(shifts)
 """,
     ),
@@ -590,5 +903,120 @@ def leads(networks, first, second, tasks, *, episodes, generator):
     each = [paired_difference(judge(n, first), judge(n, second)) for n in networks]
     return each, Scores.of(torch.tensor([one.mean for one in each]))
 """,
+    ),
+}
+
+ALSO_RIGHT = {
+    "prediction": (
+        Answer(
+            "fractions",
+            "from fractions import Fraction\n\n"
+            "prediction = dict.fromkeys(('pixels', 'untrained', 'trained'), Fraction(2, 5))",
+        ),
+        Answer(
+            "tensors",
+            "names = ('pixels', 'untrained', 'trained')\n"
+            "prediction = dict(zip(names, torch.tensor([0.3, 0.4, 0.6])))",
+        ),
+    ),
+    "reptile_gradient": (
+        Answer("ways from copies, added up", walk()),
+        Answer(
+            "the model itself walks, and is put back",
+            """
+def reptile_gradient(model, tasks, loss_fn, *, inner_lr):
+    params = list(model.parameters())
+    theta = nn.utils.parameters_to_vector(params).detach().clone()
+    ways = []
+    for task in tasks:
+        for x, y in task:
+            slopes = torch.autograd.grad(loss_fn(model(x), y), params)
+            with torch.no_grad():
+                for p, slope in zip(params, slopes):
+                    p.sub_(inner_lr * slope)
+        end = nn.utils.parameters_to_vector(params).detach()
+        ways.append((theta - end) / (inner_lr * len(task)))
+        with torch.no_grad():
+            for p, was in zip(params, theta.split([p.numel() for p in params])):
+                p.copy_(was.view_as(p))
+    parts = torch.stack(ways).mean(0).split([p.numel() for p in params])
+    return {n: g.view_as(p) for (n, p), g in zip(model.named_parameters(), parts)}
+""",
+        ),
+    ),
+    "prototypes": (
+        Answer("sums by label, divided", class_means()),
+        Answer(
+            "shares of a class, and stretched features",
+            """
+def prototypes(features, labels, weights, ways):
+    found = features.new_zeros(ways, features.shape[1])
+    for k in range(ways):
+        share = torch.where(labels == k, weights, torch.zeros_like(weights))
+        if not (share > 0).any():
+            raise ValueError(f"give class {k} an example")
+        found[k] = torch.einsum("n,nd->d", share / share.sum(), features)
+    return found
+
+
+def prototype_logits(queries, means, scales):
+    stretch = scales**0.5
+    return -(torch.cdist(queries * stretch, means * stretch) ** 2)
+""",
+        ),
+    ),
+    "linear_form": (
+        Answer(
+            "by the matrix of the scales",
+            layer("2 * means @ torch.diag(scales), -(means @ torch.diag(scales) @ means.T).diag()"),
+        ),
+        Answer(
+            "in stretched features, and back",
+            layer(
+                "2 * stretched * scales.sqrt(), -stretched.norm(dim=1) ** 2",
+                "stretched = means * scales.sqrt()",
+            ),
+        ),
+    ),
+    "mended_reptile": (
+        Answer("mended in three places", loop()),
+        Answer(
+            "the vectors of all parameters",
+            """
+def mended_reptile(model, tasks, *, inner_lr, meta_lr):
+    to_vector = nn.utils.parameters_to_vector
+    for task in tasks:
+        theta = to_vector(model.parameters()).detach().clone()
+        adam = torch.optim.Adam(list(model.parameters()), lr=inner_lr)
+        for x, y in task:
+            model.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            adam.step()
+        phi = to_vector(model.parameters()).detach()
+        goes_to = (1 - meta_lr) * theta + meta_lr * phi
+        nn.utils.vector_to_parameters(goes_to, model.parameters())
+""",
+        ),
+    ),
+    "leads": (
+        Answer("episode by episode", leads()),
+        Answer(
+            "a table of all differences",
+            """
+def leads(networks, first, second, tasks, *, episodes, generator):
+    drawn = [tasks.sample(generator) for _ in range(episodes)]
+    table = torch.tensor(
+        [
+            [
+                float(accuracy(first(n, e), e.query_y)) - float(accuracy(second(n, e), e.query_y))
+                for e in drawn
+            ]
+            for n in networks
+        ],
+        dtype=torch.float64,
+    )
+    return [Scores.of(row) for row in table], Scores.of(table.mean(dim=1))
+""",
+        ),
     ),
 }
