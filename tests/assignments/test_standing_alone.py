@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import re
 
 import nbformat
 import pytest
@@ -76,6 +77,11 @@ def asked_for(cells, everything):
     return found & wanted
 
 
+def released(source):
+    """Return what students get of a cell in which they write."""
+    return re.sub(r"### BEGIN SOLUTION.*?### END SOLUTION", "", source, flags=re.DOTALL)
+
+
 @pytest.mark.parametrize("assignment", ASSIGNMENTS)
 def test_no_exercise_needs_a_name_of_another_or_of_a_check(assignment):
     opening, *exercises = sections(assignment)
@@ -91,9 +97,10 @@ def test_what_is_asked_for_stands_in_the_task(assignment):
     for cells in exercises:
         if any(kind(cell) == "answer" for cell in cells):
             text = "\n".join(cell.source for cell in cells if kind(cell) == "text")
+            shown = "\n".join(released(c.source) for c in cells if kind(c) == "answer")
             asked = asked_for(cells, everything)
             assert asked, f"nothing is asked of {cells[0].source.splitlines()[0]}"
-            assert {name for name in asked if f"`{name}`" not in text} == set()
+            assert {n for n in asked if f"`{n}`" not in text and f"def {n}(" not in shown} == set()
 
 
 def test_a_name_of_another_exercise_is_found():
