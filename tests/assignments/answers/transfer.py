@@ -597,13 +597,13 @@ def tune(network, x, y, *, steps, lr, head_lr, pull=0.0):
             "averaged over the steps",
             mended(value="torch.stack(shares).mean()"),
             ("mended_scores__easy_is_learned",),
-            "once, after the last",
+            "once, after the last|easy to learn",
         ),
         Answer(
             "the answers after the first step",
             mended(value="shares[0]"),
             ("mended_scores__easy_is_learned",),
-            "once, after the last",
+            "once, after the last|easy to learn",
         ),
         Answer(
             "the copy is still shallow",
