@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nbgrader.api import Gradebook  # type: ignore[import-untyped]
 
@@ -33,11 +34,13 @@ class Grades:
         most: what can be had, by assignment.
         points: by student and assignment; missing where nothing was graded.
         unfinished: what still waits for points by hand.
+        ungraded: what was handed in, and autograde has failed on it or was not run.
     """
 
     most: dict[str, float]
     points: dict[tuple[str, str], float]
     unfinished: list[tuple[str, str]]
+    ungraded: list[tuple[str, str]]
 
     @property
     def students(self) -> list[str]:
@@ -60,7 +63,7 @@ def read(course: Path, only: list[str] | None = None) -> Grades:
     path = course / "gradebook.db"
     if not path.exists():
         raise SystemExit(f"there is no {path}: expected a course in which something was graded")
-    most, points, unfinished = {}, {}, []
+    most, points, unfinished, ungraded = {}, {}, [], []
     with Gradebook(f"sqlite:///{path}") as book:
         there = {assignment.name: assignment for assignment in book.assignments}
         unknown = sorted(set(only or ()) - set(there))
@@ -72,10 +75,19 @@ def read(course: Path, only: list[str] | None = None) -> Grades:
                 most[name] = float(there[name].max_score)
             for one in submissions:
                 student = str(one.student.id)
+                if not was_graded(one):
+                    ungraded.append((student, name))
+                    continue
                 points[student, name] = max(0.0, one.score - (one.late_submission_penalty or 0))
                 if one.needs_manual_grade:
                     unfinished.append((student, name))
-    return Grades(most, points, sorted(unfinished))
+    return Grades(most, points, sorted(unfinished), sorted(ungraded))
+
+
+def was_graded(submission: Any) -> bool:
+    """Say whether a check of a submission has points, be they none: else it was never run."""
+    grades = [grade for notebook in submission.notebooks for grade in notebook.grades]
+    return any(g.auto_score is not None or g.manual_score is not None for g in grades)
 
 
 def for_moodle(grades: Grades, by: str) -> list[Row]:
@@ -135,6 +147,8 @@ def main(options: argparse.Namespace) -> None:
         rows = for_canvas(grades, read_roster(options.roster) if options.roster else [])
     write(rows, options.table)
     print(f"{len(grades.students)} students, {len(grades.most)} assignments: {options.table}")
+    for student, name in grades.ungraded:
+        print(f"{student}: {name} was not graded, and is left empty", file=sys.stderr)
     for student, name in grades.unfinished:
         print(f"{student}: points by hand are missing in {name}", file=sys.stderr)
 

@@ -34,6 +34,7 @@ def course(tmp_path):
             book.find_grade("check", "maml", "maml", student).auto_score = points
         late = book.find_submission_notebook("maml", "maml", "cleo")
         late.late_submission_penalty = 3
+        book.add_submission("transfer", "cleo")  # on which autograde has failed
         book.add_submission("transfer", "ada")
         book.find_grade("check", "transfer", "transfer", "ada").auto_score = 0
         for name in ("maml", "transfer"):
@@ -66,6 +67,7 @@ def test_moodle_gets_a_column_of_students_and_one_an_assignment(course):
         ["cleo", "7", ""],  # three points off for being late
     ]
     assert "ada: points by hand are missing in maml" in said and "ben: points" not in said
+    assert "cleo: transfer was not graded, and is left empty" in said
 
 
 def test_canvas_gets_its_five_columns_and_a_row_of_possible_points(course):
