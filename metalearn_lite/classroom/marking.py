@@ -145,8 +145,9 @@ def _about(hidden: Sequence[str]) -> str:
     """Name what hides functions of Python's own."""
     if not hidden:
         return ""
-    which = " and ".join(f"`{name}`" for name in hidden)
-    return f" (your {which} hides Python's own, which this check has put back: choose another name)"
+    which = ", ".join(f"`{name}`" for name in hidden)
+    hides, name = ("hides", "another name") if len(hidden) == 1 else ("hide", "other names")
+    return f" (your {which} {hides} Python's own, put back for this check: choose {name})"
 
 
 class Notebook:

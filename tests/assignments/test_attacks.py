@@ -181,7 +181,7 @@ def test_a_cell_that_ends_the_process_costs_its_exercise(attacked):
 
 def test_hidden_names_of_python_are_named(attacked):
     cell = cell_of(attacked.room.graded("hides", NAME), CHECK)
-    assert "your `len` hides Python's own" in cell.outputs[0].text
+    assert "your `len`, `list`, `max`, `sum` hide Python's own" in cell.outputs[0].text
     cell = cell_of(attacked.room.graded("ada", NAME), CHECK)
     assert "hides" not in cell.outputs[0].text
 

@@ -138,7 +138,7 @@ def test_hidden_functions_of_python_are_put_back_for_the_check_and_named(write, 
     write(double=eval("lambda x: sum([max(x, x), min(list((x, x)))])", names))
     mark()(asks)
     said = capsys.readouterr().out
-    assert said.startswith("right: It doubles (your `list` and `max` and `sum` hides Python's own")
+    assert said.startswith("right: It doubles (your `list`, `max`, `sum` hide Python's own")
     assert (names["sum"], names["list"]) == (0, [1])  # they are the student's again
 
 

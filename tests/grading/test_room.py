@@ -319,7 +319,7 @@ def test_hidden_functions_of_python_are_put_back_and_named(capsys):
             room.needs([0, number], {})
             assert verdict(room) == ""
         said = capsys.readouterr().out
-        assert said.count("your `list` and `max` and `sum` hides Python's own") == 2
+        assert said.count("your `list`, `max`, `sum` hide Python's own") == 2
         room.needs([3, 1], {})
         assert verdict(room) == ""
         assert "Python's own" not in capsys.readouterr().out
