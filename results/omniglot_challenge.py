@@ -1,7 +1,7 @@
 """The Omniglot challenge: twenty characters of one alphabet, one drawing of each, twenty new ones.
 
     python results/omniglot_challenge.py [--entry handwriting glyphs] [--draws 0 1 2] [--leave-out]
-        [--threads 2] [--to FILE]
+        [--part 0/2] [--threads 2] [--to FILE]
 
 Lake, Salakhutdinov and Tenenbaum (2015, 2019). Two entries, each one network that answers one
 query at a time by the nearest drawing in the space of its features: trained on the handwriting of
@@ -11,9 +11,12 @@ training; then the entries are trained on all 25 and scored once on the five hel
 
 A run that was stopped goes on from its last checkpoint, in _build/results. An entry takes about 50
 minutes on one core and leaves its weights in results/omniglot_challenge/. With --leave-out each
-ingredient is left out in turn, at a quarter of the length, once a draw, on CHOSEN_ON.
+ingredient is left out in turn, at a quarter of the length, once a draw, on CHOSEN_ON. With --part
+only a share of these lines is trained; a run without it then collects them.
 """
 
+import itertools
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -30,7 +33,7 @@ from metalearn_lite.checkpoint import load_checkpoint, save_checkpoint
 from metalearn_lite.datasets import ClassImages, crop_to_ink, glyphs, omniglot
 from metalearn_lite.evaluation import Scores, evaluate
 from metalearn_lite.judging import nearest_pixel
-from metalearn_lite.judging.ledger import fill_ledger, how_made, recipe_parser
+from metalearn_lite.judging.ledger import fill_ledger, how_made, recipe_parser, write_ledger
 from metalearn_lite.models.initialisation import initialise
 from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import Episode, ImageTasks
@@ -274,25 +277,38 @@ def enter(name: str, _: int, __: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def leave_out(draw: int, __: Mapping[str, Any]) -> dict[str, float]:
-    """Return what is wrong on CHOSEN_ON, in per cent, without each ingredient in turn."""
-    training, _ = handwriting()
-    rest = [g for g in training.group_names if g not in CHOSEN_ON]
-    own, chosen_on = training.split_groups(rest, CHOSEN_ON)
-    found = {}
-    for what, change in LEFT_OUT.items():
-        recipe = replace(Recipe(), **change)
+def line(draw: int, what: str) -> dict[str, Any]:
+    """Train without an ingredient; say what is wrong on CHOSEN_ON, in per cent, and by which torch.
+
+    It is written down beside the checkpoint, and not done again.
+    """
+    name = f"without {what}, draw {draw}"
+    kept = RUNNING / f"{name}.json"
+    if not kept.exists():
+        training, _ = handwriting()
+        rest = [g for g in training.group_names if g not in CHOSEN_ON]
+        own, chosen_on = training.split_groups(rest, CHOSEN_ON)
+        recipe = replace(Recipe(), **LEFT_OUT[what])
         recipe = replace(recipe, iterations=recipe.iterations // 4)
-        name = f"without {what}, draw {draw}"
-        found[what] = 100 * (1 - score(train(name, recipe, own, draw), chosen_on).mean)
-        print(f"{name}: {found[what]:.1f} % wrong", flush=True)
+        wrong = 100 * (1 - score(train(name, recipe, own, draw), chosen_on).mean)
+        write_ledger(kept, {"wrong": wrong, "torch": torch.__version__})
+        print(f"{name}: {wrong:.1f} % wrong", flush=True)
+    found: dict[str, Any] = json.loads(kept.read_text())
     return found
+
+
+def leave_out(draw: int, __: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is wrong without each ingredient in turn."""
+    lines = {what: line(draw, what) for what in LEFT_OUT}
+    wrong = {what: found["wrong"] for what, found in lines.items()}
+    return {**wrong, "torch": {what: found["torch"] for what, found in lines.items()}}
 
 
 def main() -> None:
     parser = recipe_parser(__file__, __doc__, range(3))
     parser.add_argument("--entry", nargs="*", default=list(ENTRIES))
     parser.add_argument("--leave-out", action="store_true")
+    parser.add_argument("--part", help="which of how many processes this is, as in 0/2")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
@@ -303,7 +319,11 @@ def main() -> None:
     WEIGHTS.mkdir(exist_ok=True)
     for name in options.entry:
         fill_ledger(WEIGHTS / f"{name}.json", [0], begin, partial(enter, name))
-    if options.leave_out:
+    if options.leave_out and options.part:
+        part, parts = (int(number) for number in options.part.split("/"))
+        for draw, what in list(itertools.product(options.draws, LEFT_OUT))[part::parts]:
+            line(draw, what)
+    elif options.leave_out:
         fill_ledger(options.to, options.draws, begin, leave_out)
 
 

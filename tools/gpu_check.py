@@ -72,8 +72,9 @@ def steps_of(seconds: float, device: str, rows: list[str]) -> tuple[list[Step], 
             int(seconds) + 240,
         ),
     ]
-    # a machine may have plugins of its own, whose warnings would be errors
-    pytest = ("-m", "pytest", "-q", "-p", "no:benchmark", "-p", "no:cacheprovider")
+    # a machine may have plugins of its own, whose warnings would be errors; each test is named, so
+    # that a log that was cut off says which have failed
+    pytest = ("-m", "pytest", "-v", "-p", "no:benchmark", "-p", "no:cacheprovider")
     nbval = ("--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=120")
     workers = str(max(2, (os.cpu_count() or 2) // 3))
     outside = ("--ignore=tests/book", "--ignore=tests/assignments", "--ignore=tests/tools")

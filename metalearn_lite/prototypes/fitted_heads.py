@@ -211,7 +211,7 @@ def svm_head(
         features: z, ``(n, d)``.
         labels: y, ``(n,)`` int64 in ``0 .. ways - 1``, each at least once.
         ways: number of classes; None means the largest label and one.
-        strength: C.
+        strength: C, above zero.
 
     Returns:
         ``W (ways, d)`` and ``b (ways,)``, without a gradient.

@@ -137,7 +137,7 @@ def reptile_loss(
         model: the network; not changed.
         episode: one task or T of them.
         inner_lr: as in ``reptile_step``, and so are the others.
-        inner_steps: k.
+        inner_steps: k, one or more.
         minibatch: examples in each inner step.
         inner_optimizer: what takes the inner steps.
         examples: of the episode.

@@ -4,7 +4,7 @@ import os
 
 import pytest
 import torch
-from test_pages import HEAD, Visit
+from test_pages import HEAD, ROOT, Visit
 
 from metalearn_lite.datasets import crop_to_ink, glyphs, omniglot
 from metalearn_lite.maml import maml_predict
@@ -256,6 +256,61 @@ def test_the_tray_places_drawings_and_more_of_a_character(sheet):
     sheet.page.get_by_label("Another drawing of character 1").click()
     sheet.page.locator(".tray button").nth(1).click()
     assert sheet.page.locator(".slots .slot").first.locator("canvas").count() == 2
+
+
+def marks(sheet):
+    """The heads of the columns and, cell by cell, which are marked as true in the first row."""
+    heads = sheet.page.locator("thead th").all_inner_texts()
+    cells = sheet.page.locator("tbody tr:first-child td")
+    return heads, cells.evaluate_all("all => all.map(td => td.classList.contains('true'))")
+
+
+def test_the_true_character_is_marked_until_a_hand_draws(sheet):
+    sheet.page.locator(".fill").click()
+    sheet.learned()
+    sheet.answers()
+    heads, cells = marks(sheet)
+    right = cells.index(True)
+    assert cells.count(True) == 1 and heads[right + 1] == f"{right + 1} ✓" and "✓" in heads[0]
+    sheet.page.wait_for_timeout(600)
+    assert sheet.page.locator(".feedback").inner_text().startswith(f"It is {right + 1}. nearest")
+    box = sheet.page.locator(".pad").bounding_box()
+    sheet.page.mouse.click(box["x"] + 10, box["y"] + 10)
+    sheet.answers()
+    heads, cells = marks(sheet)
+    assert not any(cells) and "✓" not in "".join(heads)
+    sheet.page.locator(".undo").click()
+    sheet.answers()
+    assert marks(sheet)[1].index(True) == right
+
+
+def test_of_drawings_without_an_origin_none_is_marked(sheet):
+    sheet.page.locator(".fill").click()
+    sheet.place(task_of([0, 1, 2, 3, 4]))
+    sheet.answers()
+    assert not any(marks(sheet)[1])
+
+
+def test_the_verdict_is_never_an_old_one(sheet):
+    sheet.place(task_of([0, 1, 2, 3, 4]))
+    sheet.answers()
+    sheet.page.wait_for_timeout(600)
+    assert sheet.page.locator(".feedback").inner_text().startswith("nearest pixel: ")
+    sheet.run("root.querySelector('.fill').click(); root.page.answer()")
+    said = sheet.page.locator(".feedback").inner_text()
+    assert said == "" or said.startswith("It is ")
+
+
+def test_all_columns_are_equally_wide_in_the_style_of_the_book(browser, tray, tmp_path):
+    """A bar can be compared with the next one only then."""
+    style = (ROOT / "_static" / "book.css").read_text(encoding="utf-8")
+    html = drawing(methods(), tray, label="Who?", about="").data
+    page = f"<style>{style}</style><article class='bd-article'>{html}</article>"
+    sheet = Sheet(browser, tmp_path, page)
+    cells = sheet.page.locator("tbody tr:first-child td")
+    widths = cells.evaluate_all("all => all.map(td => td.getBoundingClientRect().width)")
+    assert max(widths) - min(widths) < 1.5
+    sheet.context.close()
 
 
 def test_real_handwriting_is_recognised_as_well_as_in_the_package(browser, tmp_path):

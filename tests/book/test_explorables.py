@@ -270,10 +270,19 @@ def test_a_start_that_first_order_would_run_away_from_is_none(opened):
     page = opened(draw_bowls(alpha=0.4))
     found = check_bowls(page)
     assert found["starts"]["first-order MAML"]["at"] is None
-    assert page.get_by_text("comes to no rest").count() == 1
+    assert page.get_by_text("diverges").count() == 1
     # gradient descent by the package moves on and on
     slopes = [on_bowls(found, x, inner_steps=1, first_order=True)[1] for x in (-50, 50)]
     assert slopes[0] > 0 > slopes[1]
+
+
+def test_starts_that_are_equally_good_are_named_together(opened):
+    """At α = 0.25 the steep task counts for neither kind of MAML."""
+    page = opened(draw_bowls(alpha=0.25))
+    assert page.get_by_text("After one: first-order MAML and MAML, equally.").count() >= 1
+    page.locator(".rate").fill("0")
+    told = page.locator(".told").inner_text()
+    assert "step: joint training, first-order MAML and MAML, equally." in told
 
 
 # Reptile

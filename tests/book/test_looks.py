@@ -207,6 +207,7 @@ def term(reader, name):
     page = reader.sees(name).page
     word = page.locator(".explained").first
     word.scroll_into_view_if_needed()
+    page.mouse.move(0, 0)  # it may have been left where the word is now
     yield page, word.locator("a"), word.locator(".definition")
     page.mouse.move(0, 0)
     word.locator("a").blur()

@@ -72,14 +72,19 @@ function startDrawing(root, data) {
   });
   const adapting = networks.filter((m) => m.rate), most = Math.max(...adapting.map((m) => m.steps));
   const slots = Array.from({ length: WAYS + 1 }, () => [blank()]);
-  let current = [0, 0], version = 0, stage = most, paths = [], means = null, timer, frame;
+  let current = [0, 0], version = 0, stage = most, paths = [], means = null, verdict = "", timer, frame;
 
-  function blank() { return { grid: new Float64Array(SIDE * SIDE), before: [], seen: null }; }
+  // the origin of a drawing: the character that it was placed as; none once a hand has drawn on it
+  function blank() { return { grid: new Float64Array(SIDE * SIDE), origin: null, before: [], seen: null }; }
   const drawing = () => slots[current[0]][current[1]];
   const drawn = ({ grid }) => grid.some((v) => v > 0.3);
   const seen = (d) => { d.seen ??= seenOf(d.grid); return d.seen; };
   const examples = () => slots.slice(0, WAYS).flatMap((list, k) => list.filter(drawn).map((d) => [seen(d), k]));
   const words = (name) => (name === QUERY ? "?" : String(name + 1));
+  function isTrue(k) { // whether "?" is known to be this character
+    const { origin } = slots[QUERY][0];
+    return origin !== null && slots[k].some((d) => d.origin === origin);
+  }
 
   // -- the answers
   function shares(logits, known) {
@@ -117,11 +122,13 @@ function startDrawing(root, data) {
   function answer() {
     const query = slots[QUERY][0], ready = drawn(query) && examples().length > 0;
     root.answers = ready ? answersOf(seen(query)) : {};
-    const spoken = [];
+    const spoken = [], known = ready ? Array.from({ length: WAYS }, (_, k) => isTrue(k)) : [];
+    find(".known").hidden = !known.includes(true);
+    [...find("thead tr").cells].slice(1).forEach((cell, k) => { cell.textContent = known[k] ? `${words(k)} ✓` : words(k); });
     [...find("tbody").rows].forEach((row, r) => {
       const { name, colour, network } = data.methods[r], got = root.answers[name], best = got ? got.indexOf(Math.max(...got)) : -1;
       [...row.cells].slice(1).forEach((cell, k) => {
-        cell.className = k === best ? "most" : "";
+        cell.className = `${k === best ? "most" : ""} ${known[k] ? "true" : ""}`;
         const given = got && Number.isFinite(got[k]) ? got[k] : null, bar = make("span", { className: "bar" });
         const length = given === null ? 0 : network ? given : got[best] / given; // of the longest
         bar.style.cssText = `width:${Math.round(100 * length)}%;background:${colour}`;
@@ -129,8 +136,16 @@ function startDrawing(root, data) {
       });
       if (got) spoken.push(`${name}: ${words(best)}`);
     });
+    const truth = known.includes(true) ? `It is ${words(known.indexOf(true))}. ` : "";
+    tell(ready ? `${truth}${spoken.join(", ")}.` : "Draw characters under 1 to 5, then one of them again under “?”.");
+  }
+  function tell(text) { // what is out of date goes at once; what stands still is read out
+    const line = find(".feedback");
+    if (text === verdict) return;
+    if (line.textContent === verdict) line.textContent = "";
+    verdict = text;
     clearTimeout(timer);
-    timer = setTimeout(() => { find(".feedback").textContent = ready ? `${spoken.join(", ")}.` : "Draw characters under 1 to 5, then one of them again under “?”."; }, 400);
+    timer = setTimeout(() => { line.textContent = verdict; }, 400);
   }
   const answerSoon = () => { cancelAnimationFrame(frame); frame = requestAnimationFrame(answer); };
 
@@ -160,15 +175,19 @@ function startDrawing(root, data) {
     }
     changed();
   }
-  function keep() { drawing().before.push(drawing().grid.slice()); }
+  function keep() { // what undo goes back to; then a hand draws
+    const { grid, origin, before } = drawing();
+    before.push({ grid: grid.slice(), origin });
+    drawing().origin = null;
+  }
   function changed() {
     drawing().seen = null;
     if (current[0] === QUERY) answerSoon();
     else examplesChanged();
     show();
   }
-  function place(slot, index, grid) { // a whole drawing at once
-    slots[slot][index] = { ...blank(), grid: Float64Array.from(grid) };
+  function place(slot, index, grid, origin = null) { // a whole drawing at once
+    slots[slot][index] = { ...blank(), grid: Float64Array.from(grid), origin };
   }
 
   // -- what is seen
@@ -246,6 +265,8 @@ function startDrawing(root, data) {
       [byKeys, down] = [true, !down];
       if (down) { keep(); stroke(cursor, cursor); } else showSlots();
       find(".feedback").textContent = down ? "Pen down" : "Pen up";
+      verdict = ""; // is told again
+      answerSoon();
     } else if (ways[event.key]) {
       byKeys = true;
       const step = event.shiftKey ? 12 : 4, inside = (v) => Math.min(SIDE - 2, Math.max(2, v));
@@ -258,8 +279,8 @@ function startDrawing(root, data) {
   });
   pad.addEventListener("blur", () => { [byKeys, down] = [false, false]; show(); });
   find(".undo").addEventListener("click", () => {
-    const grid = drawing().before.pop();
-    if (grid) { drawing().grid = grid; changed(); showSlots(); }
+    const before = drawing().before.pop();
+    if (before) { Object.assign(drawing(), before); changed(); showSlots(); }
   });
   find(".clear").addEventListener("click", () => { keep(); drawing().grid = blank().grid; changed(); showSlots(); });
   find(".clear-all").addEventListener("click", () => {
@@ -278,7 +299,7 @@ function startDrawing(root, data) {
   function take(character) { // its drawings one after the other
     const list = data.tray[script.value][character];
     taken[character] = ((taken[character] ?? -1) + 1) % list.length;
-    return unpacked(list[taken[character]]);
+    return [unpacked(list[taken[character]]), `${script.value} ${character}`];
   }
   function showTray() {
     taken = {};
@@ -286,7 +307,7 @@ function startDrawing(root, data) {
       const canvas = make("canvas", { width: SEEN, height: SEEN });
       paint(canvas, seenOf(unpacked(list[0])), SEEN);
       const button = make("button", { type: "button", onclick: () => {
-        place(...current, take(character));
+        place(...current, ...take(character));
         changed();
         showSlots();
       } }, canvas);
@@ -298,8 +319,8 @@ function startDrawing(root, data) {
   function fill() { // other characters each time, and no chance in it
     const count = data.tray[script.value].length, first = turn * 2, ask = (turn * 3 + 1) % WAYS;
     turn += 1;
-    for (let k = 0; k < WAYS; k++) { slots[k].splice(0, MOST, blank()); place(k, 0, take((first + k) % count)); }
-    place(QUERY, 0, take((first + ask) % count));
+    for (let k = 0; k < WAYS; k++) { slots[k].splice(0, MOST, blank()); place(k, 0, ...take((first + k) % count)); }
+    place(QUERY, 0, ...take((first + ask) % count));
     examplesChanged();
     choose(QUERY, 0);
   }
@@ -308,7 +329,7 @@ function startDrawing(root, data) {
   find(".fill").addEventListener("click", fill);
 
   // -- the table, the steps, the company
-  find("thead tr").append(...Array.from({ length: WAYS }, (_, k) => make("th", { textContent: k + 1, scope: "col" })));
+  find("thead tr").append(...Array.from({ length: WAYS }, (_, k) => make("th", { textContent: words(k), scope: "col" })));
   find("tbody").append(...data.methods.map(({ name }) => {
     const row = make("tr", {}, make("th", { textContent: name, scope: "row" }));
     row.append(...Array.from({ length: WAYS }, () => make("td")));
