@@ -18,6 +18,8 @@ MEASURED = re.compile(rf"({NUMBER} ±{KEPT}{NUMBER})")
 AS_WRITTEN = (nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.raw)
 BEFORE, AFTER = re.compile(r"[^\s\w]*$"), re.compile(r"[^\s\w]*")  # punctuation, without a space
 
+BETWEEN = re.compile(r"(?<=\d) (±|\\u00b1) (?=\d)")  # also as JSON writes it in a script
+
 
 class Unbroken(SphinxPostTransform):
     """Hold together what no line should break."""
@@ -26,7 +28,10 @@ class Unbroken(SphinxPostTransform):
     formats = ("html",)
 
     def run(self, **kwargs: Any) -> None:
-        """Go through the text of a page, and then through its formulas."""
+        """Go through the text of a page, what moves in it, and then through its formulas."""
+        for html in list(self.document.findall(nodes.raw)):
+            if "html" in html.get("format", ""):
+                html[:] = [nodes.Text(BETWEEN.sub(rf"{KEPT}\1{KEPT}", html.astext()))]
         for text in list(self.document.findall(nodes.Text)):
             if not isinstance(text.parent, AS_WRITTEN):
                 keep_numbers(text)
