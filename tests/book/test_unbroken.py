@@ -63,6 +63,15 @@ def test_code_is_left_as_it_is():
     assert found.astext() == "1 ± 2 %" and marked(found, "measured") == []
 
 
+@pytest.mark.parametrize(
+    "code, whole",
+    [("make test", False), ("run.py --leave-out", True), ("run -x " + "y" * 30, False)],
+)
+def test_an_option_keeps_its_hyphens(code, whole):
+    (command,) = kept(nodes.literal("", code)).findall(nodes.literal)
+    assert ("whole-words" in command["classes"]) == whole
+
+
 def test_what_moves_in_a_page_keeps_its_numbers_and_its_code():
     script = r"<p>7.7 ± 2.3</p><script>`${mean} ± ${half}`; told = '0.1 \u00b1 0.2'</script>"
     found = kept(nodes.raw("", script, format="html"))
