@@ -5,6 +5,7 @@
 Needs Omniglot in the folder named by METALEARN_OMNIGLOT, for the pictures and the pixels.
 """
 
+import textwrap
 from dataclasses import replace
 
 import matplotlib
@@ -229,7 +230,8 @@ def ingredients() -> str:
 
 
 def points(difference: Scores) -> str:
-    return f"{difference.mean:.1f} ± {difference.half_width:.1f}"
+    mean = f"{difference.mean:.1f}".replace("-0.0", "0.0").replace("-", "\N{MINUS SIGN}")
+    return f"{mean} ± {difference.half_width:.1f}"
 
 
 def verdict(more: dict[str, Scores]) -> str:
@@ -238,13 +240,11 @@ def verdict(more: dict[str, Scores]) -> str:
     useful = [what for what, m in ours.items() if m.mean > m.half_width]
     harmful = [what for what, m in ours.items() if -m.mean > m.half_width]
     rest = [what for what in ours if what not in useful + harmful]
-    found = (
-        f"**What is worth something is {listed(useful)}.** Of {listed(rest)} it has not been shown"
-    )
-    found += ": at this length they may be worth nothing, or a few tenths of a point either way."
+    found = f"**What is worth something is {listed(useful)}.** For {listed(rest)} this has not"
+    found += " been shown: at this length they may be worth nothing, or some tenths of a point."
     if harmful:
         found += f" Without {listed(harmful)} fewer were wrong."
-    return found
+    return textwrap.fill(found, 100, break_on_hyphens=False)
 
 
 def listed(words: list[str]) -> str:
