@@ -16,7 +16,9 @@ KEPT = "\N{NO-BREAK SPACE}"
 NUMBER = r"[-+\N{MINUS SIGN}]?\d+(?:[.,]\d+)*"
 MEASURED = re.compile(rf"({NUMBER} ±{KEPT}{NUMBER})")
 AS_WRITTEN = (nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.raw)
+WORD = 24  # characters of a word of code that fits on a line of a telephone
 BEFORE, AFTER = re.compile(r"[^\s\w]*$"), re.compile(r"[^\s\w]*")  # punctuation, without a space
+BETWEEN = re.compile(r"(?<=\d) (±|\\u00b1) (?=\d)")  # also as JSON writes it in a script
 
 
 class Unbroken(SphinxPostTransform):
@@ -26,10 +28,17 @@ class Unbroken(SphinxPostTransform):
     formats = ("html",)
 
     def run(self, **kwargs: Any) -> None:
-        """Go through the text of a page, and then through its formulas."""
+        """Go through the text of a page, what moves in it, its commands, and its formulas."""
+        for html in list(self.document.findall(nodes.raw)):
+            if "html" in html.get("format", ""):
+                html[:] = [nodes.Text(BETWEEN.sub(rf"{KEPT}\1{KEPT}", html.astext()))]
         for text in list(self.document.findall(nodes.Text)):
             if not isinstance(text.parent, AS_WRITTEN):
                 keep_numbers(text)
+        for command in self.document.findall(nodes.literal):
+            words = command.astext().split()
+            if any(word.startswith("-") for word in words) and max(map(len, words)) <= WORD:
+                command["classes"].append("whole-words")
         for formula in list(self.document.findall(nodes.math)):
             keep_punctuation(formula)
 

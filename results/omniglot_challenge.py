@@ -277,6 +277,11 @@ def enter(name: str, _: int, __: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def without(what: str) -> Recipe:
+    """Return the recipe without an ingredient, at a quarter of the length."""
+    return replace(Recipe(iterations=Recipe().iterations // 4), **LEFT_OUT[what])
+
+
 def line(draw: int, what: str) -> dict[str, Any]:
     """Train without an ingredient; say what is wrong on CHOSEN_ON, in per cent, and by which torch.
 
@@ -288,9 +293,7 @@ def line(draw: int, what: str) -> dict[str, Any]:
         training, _ = handwriting()
         rest = [g for g in training.group_names if g not in CHOSEN_ON]
         own, chosen_on = training.split_groups(rest, CHOSEN_ON)
-        recipe = replace(Recipe(), **LEFT_OUT[what])
-        recipe = replace(recipe, iterations=recipe.iterations // 4)
-        wrong = 100 * (1 - score(train(name, recipe, own, draw), chosen_on).mean)
+        wrong = 100 * (1 - score(train(name, without(what), own, draw), chosen_on).mean)
         write_ledger(kept, {"wrong": wrong, "torch": torch.__version__})
         print(f"{name}: {wrong:.1f} % wrong", flush=True)
     found: dict[str, Any] = json.loads(kept.read_text())
@@ -312,19 +315,23 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
-    def begin() -> Mapping[str, Any]:
-        made = how_made("python results/omniglot_challenge.py")
-        return {**made, "settings": {name: asdict(recipe) for name, recipe in ENTRIES.items()}}
+    def begin(command: str, recipes: Mapping[str, Recipe]) -> Mapping[str, Any]:
+        settings = {name: asdict(recipe) for name, recipe in recipes.items()}
+        return {**how_made(command), "settings": settings}
+
+    command = "python results/omniglot_challenge.py"
 
     WEIGHTS.mkdir(exist_ok=True)
     for name in options.entry:
-        fill_ledger(WEIGHTS / f"{name}.json", [0], begin, partial(enter, name))
+        made = partial(begin, command, ENTRIES)
+        fill_ledger(WEIGHTS / f"{name}.json", [0], made, partial(enter, name))
     if options.leave_out and options.part:
         part, parts = (int(number) for number in options.part.split("/"))
         for draw, what in list(itertools.product(options.draws, LEFT_OUT))[part::parts]:
             line(draw, what)
     elif options.leave_out:
-        fill_ledger(options.to, options.draws, begin, leave_out)
+        made = partial(begin, f"{command} --entry --leave-out", {w: without(w) for w in LEFT_OUT})
+        fill_ledger(options.to, options.draws, made, leave_out)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 Needs Omniglot in the folder named by METALEARN_OMNIGLOT, for the pictures and the pixels.
 """
 
+import textwrap
 from dataclasses import replace
 
 import matplotlib
@@ -140,13 +141,18 @@ MISSING = """What each is worth, one left out at a time, `--leave-out` measures;
 to its end yet."""
 INGREDIENTS = """## What each ingredient is worth
 
-One is left out at a time, at a quarter of the length, and scored on the four alphabets; means over
-{draws} training runs, and paired differences with 95 % intervals over the runs. With {count} lines
-one may leave out zero by chance.
+One is left out at a time, at a quarter of the length, and scored on the four alphabets that the
+settings were chosen on; means over {draws} training runs, and paired differences with 95 %
+intervals over the runs. Of {count} such intervals one may leave out zero by chance.
 
 | left out | wrong (%) | more than with all |
 |---|---|---|
-{rows}"""
+{rows}
+
+{verdict}
+
+Handwriting itself is worth {handwriting} points here. Without it, glyphs that are drawn with 56
+pixels are worth {drawn} points more than glyphs of 28 that are stretched."""
 ALT = (
     "Eight columns of three drawings, for queries that the entry trained on {what} got wrong: "
     "the query on top, the drawing that was chosen in the middle, the right one below."
@@ -208,11 +214,41 @@ def ingredients() -> str:
     if not path.exists():
         return MISSING
     ledger = read_ledger(path)
+    more = {what: ledger.difference(what, "nothing") for what in LEFT_OUT if what != "nothing"}
     rows = [f"| nothing | {ledger.scores('nothing').mean:.1f} | |"]
-    for what in (name for name in LEFT_OUT if name != "nothing"):
-        more = ledger.difference(what, "nothing")
-        rows.append(f"| {what} | {ledger.scores(what).mean:.1f} | {more} |")
-    return INGREDIENTS.format(rows="\n".join(rows), draws=len(ledger.draws), count=len(rows) - 1)
+    rows += [
+        f"| {what} | {ledger.scores(what).mean:.1f} | {points(m)} |" for what, m in more.items()
+    ]
+    return INGREDIENTS.format(
+        rows="\n".join(rows),
+        draws=len(ledger.draws),
+        count=len(more),
+        verdict=verdict(more),
+        handwriting=points(more["handwriting"]),
+        drawn=points(ledger.difference("handwriting, and 56 pixels of a glyph", "handwriting")),
+    )
+
+
+def points(difference: Scores) -> str:
+    mean = f"{difference.mean:.1f}".replace("-0.0", "0.0").replace("-", "\N{MINUS SIGN}")
+    return f"{mean} ± {difference.half_width:.1f}"
+
+
+def verdict(more: dict[str, Scores]) -> str:
+    """Say which ingredients have been shown to be worth something, and which have not."""
+    ours = {what: m for what, m in more.items() if "handwriting" not in what}
+    useful = [what for what, m in ours.items() if m.mean > m.half_width]
+    harmful = [what for what, m in ours.items() if -m.mean > m.half_width]
+    rest = [what for what in ours if what not in useful + harmful]
+    found = f"**What is worth something is {listed(useful)}.** For {listed(rest)} this has not"
+    found += " been shown: at this length they may be worth nothing, or some tenths of a point."
+    if harmful:
+        found += f" Without {listed(harmful)} fewer were wrong."
+    return textwrap.fill(found, 100, break_on_hyphens=False)
+
+
+def listed(words: list[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def main() -> None:

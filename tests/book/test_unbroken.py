@@ -63,6 +63,24 @@ def test_code_is_left_as_it_is():
     assert found.astext() == "1 ± 2 %" and marked(found, "measured") == []
 
 
+@pytest.mark.parametrize(
+    "code, whole",
+    [("make test", False), ("run.py --leave-out", True), ("run -x " + "y" * 30, False)],
+)
+def test_an_option_keeps_its_hyphens(code, whole):
+    (command,) = kept(nodes.literal("", code)).findall(nodes.literal)
+    assert ("whole-words" in command["classes"]) == whole
+
+
+def test_what_moves_in_a_page_keeps_its_numbers_and_its_code():
+    script = r"<p>7.7 ± 2.3</p><script>`${mean} ± ${half}`; told = '0.1 \u00b1 0.2'</script>"
+    found = kept(nodes.raw("", script, format="html"))
+    sign = rf"{KEPT}\u00b1{KEPT}"
+    kept_whole = script.replace("7.7 ± 2.3", f"7.7{KEPT}±{KEPT}2.3").replace(r" \u00b1 ", sign)
+    assert found.astext() == kept_whole != script
+    assert kept(nodes.raw("", "1 ± 2", format="latex")).astext() == "1 ± 2"
+
+
 def test_a_formula_keeps_the_punctuation_that_touches_it():
     parts = nodes.Text("(by"), nodes.Text(" K ("), formula("K"), nodes.Text("), or "), formula("N")
     found = kept(*parts, nodes.Text("-way. "), formula("M"), nodes.Text(" is"), formula("T"))
@@ -74,8 +92,7 @@ def test_a_formula_keeps_the_punctuation_that_touches_it():
 BROKEN = r"""() => {
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
     for (let text; (text = texts.nextNode());) {
-        const parent = text.parentElement;  // what moves in the page writes its own lines
-        if (!parent.checkVisibility() || parent.closest(".moving")) continue;
+        if (!text.parentElement.checkVisibility()) continue;
         for (const match of text.data.matchAll(/[-+−]?[\d.,]+\s±\s[\d.,]*\d/g)) {
             const range = document.createRange();
             range.setStart(text, match.index);

@@ -16,6 +16,7 @@ from metalearn_lite.models import Network, new_head, photographs
 from metalearn_lite.models.photographs import (
     STAGES,
     AsTrained,
+    Block,
     EfficientNetLite0,
     SameConv2d,
     efficientnet_lite0,
@@ -129,6 +130,15 @@ def test_a_same_convolution_is_taken_at_every_place_of_the_grid(stride, kernel, 
     )
     window = wide[0, :, top : top + kernel, left : left + kernel]
     torch.testing.assert_close(y[0, :, 0, 0], (layer.weight * window).sum(dim=(1, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    "before, channels, stride, adds", [(4, 4, 1, True), (4, 4, 2, False), (4, 6, 1, False)]
+)
+def test_a_block_adds_its_input_where_nothing_changes_the_shape(before, channels, stride, adds):
+    block = Block(before, channels, 3, stride, 2).eval()
+    x = torch.randn(1, before, 6, 6, generator=seeded(4))
+    torch.testing.assert_close(block(x), block.layers(x) + x if adds else block.layers(x))
 
 
 @pytest.mark.parametrize("layer", range(18))

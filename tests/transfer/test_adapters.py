@@ -213,6 +213,20 @@ def test_what_cannot_be_done_is_said():
         norm_tuning(nn.Linear(3, 3))
 
 
+def test_the_weight_is_the_sum_of_equation_3():
+    layer = nn.Conv2d(4, 6, 3, groups=2)
+    adapted = lora(layer, rank=3, generator=seeded(1))
+    assert adapted.A.shape == (3, 18) and adapted.B.shape == (6, 3)
+    assert 0.9 * 18**-0.5 < adapted.A.abs().max() <= 18**-0.5  # as PyTorch draws a layer's weights
+    with torch.no_grad():
+        adapted.B.copy_(torch.randn(6, 3, generator=seeded(2)))
+    wanted = layer.weight.flatten(1) + adapted.B @ adapted.A
+    torch.testing.assert_close(adapted.weight.flatten(1), wanted)
+    x = torch.randn(2, 4, 5, 5, generator=seeded(3))
+    filters = F.conv2d(x, wanted.view(6, 2, 3, 3), layer.bias, groups=2)
+    torch.testing.assert_close(adapted(x), filters)
+
+
 def test_a_layer_that_is_used_twice_gets_one_adapter():
     layer = nn.Linear(5, 5)
     adapted = trained(
