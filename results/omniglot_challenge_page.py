@@ -111,10 +111,10 @@ Around that:
   mean of what it sees.
 
 The settings were chosen on four of the 25 alphabets, {chosen_on}, with
-the network trained on the other 21. Two things flatter our lines a little. That most of these
-ingredients help was known from earlier trials, some of them scored on the five alphabets. And the
-cutting out was thought of when we looked at what an earlier entry got wrong there; what it is worth
-was then measured on the four.
+the network trained on the other 21. Two things flatter our lines a little. Which of these
+ingredients to take we knew in part from earlier trials, some of them scored on the five alphabets.
+And the cutting out was thought of when we looked at what an earlier entry got wrong there; what it
+is worth was then measured on the four.
 
 {ingredients}
 
