@@ -556,7 +556,7 @@ WRONG = {
             "projects where there is none",
             surgery(conflict="along > 0"),
             loses=(SUM, SPARED, ORDERS),
-            says="without conflict in this layer|for its length|any order|different results",
+            says="without conflict in|is harmed|for its length|any order|different results",
         ),
         Answer(
             "uphill",
