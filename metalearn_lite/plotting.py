@@ -47,12 +47,20 @@ STYLE = {
     "image.cmap": "gray_r",
     "legend.frameon": False,
     "lines.linewidth": 2,
+    "svg.hashsalt": "metalearn_lite",  # names inside are the same in each run
 }
 
 
 def use_style() -> None:
-    """Set the look of all figures that follow; called once at the top of a chapter."""
+    """Set the look of all figures that follow; called once at the top of a chapter.
+
+    A notebook keeps each of them twice: in pixels for the page, in lines for slides and print.
+    """
     plt.style.use(STYLE)
+    if "inline" in plt.get_backend():
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("png", "svg")  # type: ignore[no-untyped-call]
 
 
 def show_images(ax: Axes, rows: Tensor, *, labels: Sequence[str] = ()) -> Axes:

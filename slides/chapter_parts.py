@@ -6,6 +6,7 @@ an algorithm. Nothing is executed. A name that does not exist raises and lists t
 """
 
 import ast
+import base64
 import json
 import re
 from dataclasses import dataclass
@@ -86,12 +87,20 @@ def figures(chapter: str) -> dict[str, Picture]:
     found = {}
     for cell in cells(chapter):
         shown = cell["metadata"].get("mystnb", {})
-        images = [o["data"]["image/png"] for o in cell.get("outputs", []) if has(o, "image/png")]
+        images = [picture for o in cell.get("outputs", []) if (picture := uri(o.get("data", {})))]
         if "figure" in shown and len(images) == 1:
-            uri = "data:image/png;base64," + text(images[0]).replace("\n", "")
             figure, alt = shown["figure"], shown["image"]["alt"]
-            found[figure["name"]] = Picture(uri, alt, figure["caption"])
+            found[figure["name"]] = Picture(images[0], alt, figure["caption"])
     return found
+
+
+def uri(data: dict[str, Any]) -> str:
+    """Return the picture of an output, in lines rather than in pixels; empty if it has none."""
+    if "image/svg+xml" in data:
+        lines = text(data["image/svg+xml"]).encode()
+        return "data:image/svg+xml;base64," + base64.b64encode(lines).decode()
+    pixels = text(data.get("image/png", "")).replace("\n", "")
+    return pixels and "data:image/png;base64," + pixels
 
 
 def has(output: dict[str, Any], kind: str) -> bool:

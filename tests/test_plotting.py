@@ -93,6 +93,18 @@ def test_the_style_is_that_of_all_figures_that_follow():
             assert plt.rcParams[part] is False
 
 
+def test_a_notebook_keeps_figures_in_pixels_and_in_lines(monkeypatch):
+    inline = pytest.importorskip("matplotlib_inline.backend_inline")
+    kept = []
+    monkeypatch.setattr(inline, "set_matplotlib_formats", lambda *formats: kept.append(formats))
+    with plt.rc_context():
+        plotting.use_style()
+        assert kept == []
+        monkeypatch.setattr(plt, "get_backend", lambda: "inline")
+        plotting.use_style()
+    assert kept == [("png", "svg")]
+
+
 def test_images_stand_in_the_grid_where_they_belong(ax):
     rows = torch.zeros(2, 3, 1, 4, 4)
     rows[1, 2] = 1

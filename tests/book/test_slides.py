@@ -3,6 +3,7 @@
 The tests build the decks themselves. Those that open them need Chromium, as in test_pages.
 """
 
+import base64
 import importlib.util
 import json
 import re
@@ -141,8 +142,19 @@ def test_a_figure_has_the_picture_caption_and_description_of_its_cell():
     figure = parts.figure("maml:sines-by-step")
     assert figure.caption == cell.metadata.mystnb.figure.caption
     assert figure.alt == cell.metadata.mystnb.image.alt
-    (image,) = [o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {})]
-    assert figure.uri == "data:image/png;base64," + image.replace("\n", "")
+    (lines,) = [o.data["image/svg+xml"] for o in cell.outputs if "image/png" in o.get("data", {})]
+    assert figure.uri == "data:image/svg+xml;base64," + base64.b64encode(lines.encode()).decode()
+
+
+def test_all_figures_are_drawn_in_lines_and_stay_sharp_on_a_wall():
+    for chapter in (path.stem for path in (ROOT / "chapters").glob("*.ipynb")):
+        for name, picture in parts.figures(chapter).items():
+            assert picture.uri.startswith("data:image/svg+xml;base64,"), f"{chapter}:{name}"
+
+
+def test_of_a_figure_that_is_stored_in_pixels_alone_these_are_shown():
+    assert parts.uri({"image/png": "aGk=\n"}) == "data:image/png;base64,aGk="
+    assert parts.uri({"text/plain": "hi"}) == ""
 
 
 def test_frames_are_counted_as_the_page_counts_them():
