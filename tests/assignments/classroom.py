@@ -1,10 +1,14 @@
 """A classroom for tests: a course's folder, submissions, and nbgrader's own commands."""
 
+import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -63,6 +67,10 @@ class Classroom:
         done = subprocess.run([sys.executable, tool, *options], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def copy_of(self, assignment):
+        """Have what `make` makes of one assignment, made once for all tests of a worker."""
+        shutil.copytree(course_with(assignment), self.folder, dirs_exist_ok=True)
 
     def nbgrader(self, *arguments):
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -128,6 +136,15 @@ class Classroom:
             if errors and grade_id:
                 said[grade_id] = "\n".join("\n".join(e.traceback) for e in errors)
         return said
+
+
+@cache
+def course_with(assignment):
+    """Make a course of one assignment, and return its folder."""
+    folder = Path(tempfile.mkdtemp(prefix="course-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    Classroom(folder).make(only=assignment)
+    return folder
 
 
 def solution_cells(notebook):

@@ -1,4 +1,4 @@
-"""Helpers of these tests are imported by their names; an assignment is graded by one worker."""
+"""Helpers of these tests are imported by their names; a worker makes an assignment once."""
 
 import os
 import sys
@@ -23,9 +23,10 @@ ORDER = (
 
 
 def scope(nodeid):
-    """Name what shares graded submissions: an assignment, or a file."""
+    """Name what shares a course: an assignment, or a file."""
     file, _, test = nodeid.partition("::")
-    return test.partition("[")[2].rstrip("]") if "test_graders" in file else Path(file).name
+    whole = "test_graders" in file or "test_copying" in file
+    return test.partition("[")[2].rstrip("]") if whole else Path(file).name
 
 
 def pytest_collection_modifyitems(items):
@@ -40,7 +41,7 @@ except ImportError:  # tests that run one after the other need no scheduler
 else:
 
     class ByAssignment(LoadScopeScheduling):
-        """Keep together what shares graded submissions."""
+        """Keep together what shares a course."""
 
         def _split_scope(self, nodeid):
             return scope(nodeid)

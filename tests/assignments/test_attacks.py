@@ -92,7 +92,7 @@ class Attacked:
 
     def __init__(self, folder):
         self.room = Classroom(folder)
-        self.room.make(only=NAME)
+        self.room.copy_of(NAME)
         right = solution_cells(self.room.notebook(NAME, "source"))
         attack = ATTACK.format(course=str(folder), root=str(ROOT))
         patch = "from metalearn_lite.classroom import marking\nmarking._complaint = lambda *_: ''\n"

@@ -155,7 +155,7 @@ class Assignment:
 
     def __init__(self, name, folder):
         self.name, self.room = name, Classroom(folder)
-        self.room.make(only=name)
+        self.room.copy_of(name)
         self.points, self.asked, self.given = {}, {}, set()
         for cell in self.room.notebook(name, "source").cells:
             about = cell.metadata.get("nbgrader", {})
@@ -171,6 +171,20 @@ class Assignment:
             else:
                 self.given |= names(cell.source)[1]
 
+        self.printed, self.copied = self.trials(self.of_a_chapter()), self.trials(candidates())
+        self.earn(self.printed + self.copied)
+
+    def of_a_chapter(self):
+        """List the solutions, as if a chapter printed each of them under a name of its own."""
+        cells = self.room.notebook(self.name, "source").cells
+        imports, found = cells[1].source, []
+        for cell in cells:
+            about = cell.metadata.get("nbgrader", {})
+            for asked in self.asked.get(about.get("grade_id"), [])[:1]:
+                code = cell.source.replace(f"def {asked.name}(", "def of_the_chapter(")
+                found += candidates_of("printed", [imports, code])
+        return [one for one in found if one.name == "printed.of_the_chapter"]
+
     def trials(self, functions):
         """List what is to be tried: the cell, the name asked for, the candidate, its source."""
         return [
@@ -181,27 +195,27 @@ class Assignment:
             if candidate.missing <= self.given and (source := renamed(candidate, asked))
         ]
 
-    def earned(self, trials):
-        """Return what each trial earns: the points of the checks that say nothing."""
+    def earn(self, trials):
+        """Find what each trial earns: the points of the checks that say nothing."""
         sources = [{"cell": cell, "source": source, "seconds": 5} for cell, _, _, source in trials]
         found = self.room.try_alone(self.name, sources)["trials"]
-        checks = {
-            cell: [check for check in self.points if check.split("__")[0] == cell]
-            for cell in self.asked
+        self.earned = {
+            (cell, source): sum(
+                points
+                for check, points in self.points.items()
+                if check.split("__")[0] == cell and check not in said
+            )
+            for (cell, _, _, source), said in zip(trials, found, strict=True)
         }
-        return [
-            sum(self.points[check] for check in checks[cell] if check not in said)
-            for (cell, *_), said in zip(trials, found, strict=True)
-        ]
 
-
-def best_of(trials, earned):
-    """Return the best candidate for each name asked for: its name, and its points."""
-    best = {}
-    for (cell, asked, candidate, _), points in zip(trials, earned, strict=True):
-        if points > best.get((cell, asked), ("", 0))[1]:
-            best[cell, asked] = candidate, points
-    return best
+    def best_of(self, trials):
+        """Return the best candidate for each name asked for: its name, and its points."""
+        best = {}
+        for cell, asked, candidate, source in trials:
+            points = self.earned[cell, source]
+            if points > best.get((cell, asked), ("", 0))[1]:
+                best[cell, asked] = candidate, points
+        return best
 
 
 @pytest.fixture(scope="module", params=ASSIGNMENTS)
@@ -212,15 +226,7 @@ def assignment(request, tmp_path_factory):
 
 
 def test_a_chapter_that_prints_a_solution_would_be_noticed(assignment):
-    cells = [
-        cell.source.replace(f"def {asked.name}(", "def of_the_chapter(")
-        for cell in assignment.room.notebook(assignment.name, "source").cells
-        for asked in assignment.asked.get(cell.metadata.get("nbgrader", {}).get("grade_id"), [])[:1]
-    ]
-    imports = [c.source for c in assignment.room.notebook(assignment.name, "source").cells][1]
-    printed = [one for cell in cells for one in candidates_of("printed", [imports, cell])]
-    trials = [t for t in assignment.trials(printed) if t[2] == "printed.of_the_chapter"]
-    best = best_of(trials, assignment.earned(trials))
+    best = assignment.best_of(assignment.printed)
     alone = {cell for cell, asked in assignment.asked.items() if len(asked) == 1}
     for cell, asked in best:
         if cell in alone:
@@ -230,8 +236,7 @@ def test_a_chapter_that_prints_a_solution_would_be_noticed(assignment):
 
 
 def test_chapters_pasted_into_the_answers_earn_at_most_a_fifth(assignment):
-    trials = assignment.trials(candidates())
-    assert len(trials) >= 20  # few functions fit, but some do
-    best = best_of(trials, assignment.earned(trials))
+    assert len(assignment.copied) >= 20  # few functions fit, but some do
+    best = assignment.best_of(assignment.copied)
     total = sum(points for _, points in best.values())
     assert total <= MOST, f"{total} of {CODE_POINTS} points: {best}"

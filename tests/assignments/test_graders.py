@@ -40,7 +40,7 @@ class Graded:
         self.name = name
         self.answers = importlib.import_module(f"answers.{name}")
         self.room = Classroom(folder)
-        self.room.make(only=name)
+        self.room.copy_of(name)
         self.source = self.room.notebook(name, "source")
         self.solution = solution_cells(self.source)
         self.checks = [
