@@ -26,7 +26,8 @@ BEFORE, AFTER = re.compile(r"[^\s\w]*$"), re.compile(r"[^\s\w]*")  # punctuation
 BETWEEN = re.compile(r"(?<=\d) (±|\\u00b1) (?=\d)")  # also as JSON writes it in a script
 NEGATIVE = re.compile(rf"{HYPHEN.pattern}(?=[\d.,]+ (?:±|\\u00b1) \d)")  # in a script only with ±
 NAME = re.compile(r'<span class="pre">([^<]*)</span>')
-JOINT = re.compile(r"(?<=[A-Za-z0-9);][._/(])(?=[A-Za-z0-9])")  # after it a name may break
+# where a name may break: behind a dot, a parenthesis and the like, and before an index
+JOINT = re.compile(r"(?<=[A-Za-z0-9);][._/(=])(?=[A-Za-z0-9&])|(?<=\))(?=\[)")
 
 
 class Unbroken(SphinxPostTransform):

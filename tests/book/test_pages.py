@@ -167,6 +167,52 @@ def cut(page):
     return {kind: texts for kind, texts in page.evaluate(CUT).items() if texts}
 
 
+SMALL = """least => [...document.querySelectorAll('article img')]
+    .filter(image => image.naturalWidth > 200 && image.width)
+    .filter(image => image.width / image.naturalWidth * 9 * 120 / 72 < least)
+    .map(image => image.alt.slice(0, 60))"""
+
+
+def small_letters(page):
+    """Figures whose letters of 9 points, drawn at 120 dots an inch, are smaller than 7 pixels.
+
+    What tells most, ticks and names, has 10 points or more, and is then nearly 8 pixels high.
+    """
+    return page.evaluate(SMALL, 7)
+
+
+BROKEN_NAMES = """() => {
+    const found = [];
+    for (const name of document.querySelectorAll('article :is(.sig, code) .pre')) {
+        for (const part of name.childNodes) {
+            const range = document.createRange();
+            range.selectNodeContents(part);
+            const boxes = [...range.getClientRects()].filter(box => box.width > 1);
+            const lines = new Set(boxes.map(box => Math.round(box.top)));
+            if (part.nodeType === 3 && lines.size > 1) found.push(part.data);
+        }
+    }
+    return found; }"""
+
+
+def broken_names(page):
+    """Names of code that break within a word; a path or an option may break at a hyphen."""
+    return [name for name in page.evaluate(BROKEN_NAMES) if "-" not in name]
+
+
+BESIDE = """() => [...document.querySelectorAll('article .eqno')].filter(number => {
+    const equation = number.parentElement.querySelector('mjx-container');
+    const [one, other] = [number, equation].map(node => node.getBoundingClientRect());
+    return one.height && other.height && other.bottom > one.top + 1;
+}).map(number => number.textContent)"""
+
+
+def numbers_beside_equations(page):
+    """Numbers of equations that take from its width instead of standing below."""
+    wait_for_equations(page)
+    return page.evaluate(BESIDE)
+
+
 def search_fields(page):
     """Fields and buttons to search with that can be seen."""
     fields = page.locator(".search-button__button, form.bd-search, #search-documentation")
@@ -242,6 +288,13 @@ def test_on_a_telephone_only_code_scrolls(reader, name):
     page = reader.sees(name, width=390).page
     assert set(cut(page)) <= {"code"}
     assert len(search_fields(page)) == 1
+    assert broken_names(page) == []
+    assert numbers_beside_equations(page) == []
+
+
+@each_chapter
+def test_on_a_telephone_the_letters_in_a_figure_can_be_read(reader, name):
+    assert small_letters(reader.sees(name, width=390).page) == []
 
 
 @each_chapter
