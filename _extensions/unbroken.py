@@ -119,8 +119,8 @@ def let_names_break(
 
 
 def in_parts(name: re.Match[str]) -> str:
-    """Return a name with its breaks; one too long for a line of a telephone is marked."""
-    long = " long" if len(name[1]) > WORD else ""
+    """Return a name with its breaks; one that may be too long for a telephone is marked."""
+    long = " long" if len(name[1]) > WORD or "=&lt;" in name[1] else ""  # a default by a factory
     return f'<span class="pre{long}">{JOINT.sub("<wbr>", name[1])}</span>'
 
 

@@ -102,7 +102,7 @@ def test_code_keeps_its_hyphens_also_in_a_signature_and_in_a_script():
         ("__init__.py", '<span class="pre">__init__.py</span>'),
         ("a.b(c_d,", '<span class="pre">a.<wbr>b(<wbr>c_<wbr>d,</span>'),
         ("a(...)[k]", '<span class="pre">a(...)<wbr>[k]</span>'),
-        ("a=&lt;b&gt;", '<span class="pre">a=<wbr>&lt;b&gt;</span>'),
+        ("a=&lt;b&gt;", '<span class="pre long">a=<wbr>&lt;b&gt;</span>'),
         (
             "metalearn_lite.judging.ledger.",
             '<span class="pre long">metalearn_<wbr>lite.<wbr>judging.<wbr>ledger.</span>',
