@@ -490,3 +490,24 @@ def test_the_checks_on_a_page_find_what_they_look_for(browser, tmp_path):
         assert cut(visit.page) == {"code": ["here: long lines of code"]}
         assert not visit.page.locator("details[open]").count()
         assert search_fields(visit.page) == []
+
+
+PICTURE = "<svg xmlns='http://www.w3.org/2000/svg' width='{}' height='9'/>"
+
+
+def test_what_cannot_be_read_on_a_telephone_is_noticed(browser, tmp_path):
+    pictures = "".join(
+        f'<img style="width: 300px" alt="{width}" src="data:image/svg+xml,{PICTURE.format(width)}">'
+        for width in (500, 700)
+    )
+    (tmp_path / "wrong.html").write_text(
+        f"{HEAD}<article>{pictures}<div style='width: 3em; overflow-wrap: anywhere'><code>"
+        "<span class='pre'>a_<wbr>word</span> <span class='pre'>conflicting</span></code></div>"
+        "<div style='display: flex'><mjx-container>x</mjx-container>"
+        "<span class='eqno'>(1)</span></div>"
+        "<div><mjx-container>x</mjx-container><p class='eqno'>(2)</p></div></article>"
+    )
+    with Visit(browser, tmp_path / "wrong.html", width=390) as visit:
+        assert small_letters(visit.page) == ["700"]
+        assert broken_names(visit.page) == ["conflicting"]
+        assert numbers_beside_equations(visit.page) == ["(1)"]
