@@ -203,7 +203,8 @@ def broken_names(page):
 BESIDE = """() => [...document.querySelectorAll('article .eqno')].filter(number => {
     const equation = number.parentElement.querySelector('mjx-container');
     const [one, other] = [number, equation].map(node => node.getBoundingClientRect());
-    return one.height && other.height && other.bottom > one.top + 1;
+    const seen = number.checkVisibility({opacityProperty: true, visibilityProperty: true});
+    return seen && other.height && other.bottom > one.top + 1;
 }).map(number => number.textContent)"""
 
 
