@@ -2,23 +2,32 @@
 
 A browser breaks a line at any space, so that "76.7 ± 2.3 %" could come apart, and beside a formula
 even where there is none, so that a full stop could begin a line. The style sheet keeps what is
-marked here whole; in the narrow tables of a telephone a number may still part from its interval.
+marked here whole; in the narrow tables of a telephone a number may still part from its interval. A
+long name of code may break, but between its parts. And a negative number has a minus sign: a run
+hands it over with a hyphen, which is shorter, sits lower, and lets a line end behind it.
 """
 
 import re
 from typing import Any
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 KEPT = "\N{NO-BREAK SPACE}"
 NUMBER = r"[-+\N{MINUS SIGN}]?\d+(?:[.,]\d+)*"
 MEASURED = re.compile(rf"({NUMBER} ±{KEPT}{NUMBER})")
+HYPHEN = re.compile(r"(?<![\w.-])-(?=\d)")  # that begins a number
 AS_WRITTEN = (nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.raw)
+SIGNATURE = addnodes.desc_signature  # with default values, which are code
 WORD = 24  # characters of a word of code that fits on a line of a telephone
 BEFORE, AFTER = re.compile(r"[^\s\w]*$"), re.compile(r"[^\s\w]*")  # punctuation, without a space
 BETWEEN = re.compile(r"(?<=\d) (±|\\u00b1) (?=\d)")  # also as JSON writes it in a script
+NEGATIVE = re.compile(rf"{HYPHEN.pattern}(?=[\d.,]+ (?:±|\\u00b1) \d)")  # in a script only with ±
+NAME = re.compile(r'<span class="pre">([^<]*)</span>')
+# where a name may break: behind a dot, a parenthesis and the like, and before an index
+JOINT = re.compile(r"(?<=[A-Za-z0-9);][._/(=])(?=[A-Za-z0-9&])|(?<=\))(?=\[)")
 
 
 class Unbroken(SphinxPostTransform):
@@ -31,9 +40,10 @@ class Unbroken(SphinxPostTransform):
         """Go through the text of a page, what moves in it, its commands, and its formulas."""
         for html in list(self.document.findall(nodes.raw)):
             if "html" in html.get("format", ""):
-                html[:] = [nodes.Text(BETWEEN.sub(rf"{KEPT}\1{KEPT}", html.astext()))]
+                signed = NEGATIVE.sub("\N{MINUS SIGN}", html.astext())
+                html[:] = [nodes.Text(BETWEEN.sub(rf"{KEPT}\1{KEPT}", signed))]
         for text in list(self.document.findall(nodes.Text)):
-            if not isinstance(text.parent, AS_WRITTEN):
+            if not isinstance(text.parent, AS_WRITTEN) and not is_within(text, SIGNATURE):
                 keep_numbers(text)
         for command in self.document.findall(nodes.literal):
             words = command.astext().split()
@@ -44,8 +54,9 @@ class Unbroken(SphinxPostTransform):
 
 
 def keep_numbers(text: nodes.Text) -> None:
-    """Mark each number that has an interval, and tie units to numbers."""
-    kept = re.sub(r"± (?=\d)", f"±{KEPT}", text.astext())
+    """Mark each number that has an interval, tie units to numbers, and write minus signs."""
+    kept = HYPHEN.sub("\N{MINUS SIGN}", text.astext())
+    kept = re.sub(r"± (?=\d)", f"±{KEPT}", kept)
     kept = re.sub(r"(?<=\d) (?=%)", KEPT, kept)
     if kept.startswith(" %") and follows_a_number(text):
         kept = KEPT + kept[1:]
@@ -93,7 +104,28 @@ def place(node: nodes.Node) -> int:
     return next(at for at, child in enumerate(node.parent.children) if child is node)
 
 
+def is_within(node: nodes.Node, kind: type[nodes.Node]) -> bool:
+    """Say whether a node stands in one of a kind, however deep."""
+    parent = node.parent
+    return parent is not None and (isinstance(parent, kind) or is_within(parent, kind))
+
+
+def let_names_break(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], *_: Any
+) -> None:
+    """Offer a break within each name of code, in the HTML: the index of words keeps whole names."""
+    if "body" in context:
+        context["body"] = NAME.sub(in_parts, context["body"])
+
+
+def in_parts(name: re.Match[str]) -> str:
+    """Return a name with its breaks; one that may be too long for a telephone is marked."""
+    long = " long" if len(name[1]) > WORD or "=&lt;" in name[1] else ""  # a default by a factory
+    return f'<span class="pre{long}">{JOINT.sub("<wbr>", name[1])}</span>'
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the transform."""
+    """Register the transform, and what is done to a page that is written."""
     app.add_post_transform(Unbroken)
+    app.connect("html-page-context", let_names_break)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -5,6 +5,9 @@ The colours begin with those of Okabe and Ito (2008), which readers with any of 
 kinds of colour blindness can tell apart, and greys for what is no method. A relative of a
 method has its hue in another lightness, which is what such readers tell it by: MAML and its
 relatives are blue. All can be seen on white and, "from scratch" excepted, on black.
+
+A figure is at most 6 inches wide and its letters have 9 points or more: on a telephone, where it
+is made as wide as the text, they are then still some 8 pixels high.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -33,6 +36,7 @@ COLOURS = {
     "ridge": "#DAA8B2",
     "Proto-MAML": "#2733B4",
 }
+MINUS = "\N{MINUS SIGN}"  # as matplotlib writes it beside the axes
 UNNAMED = "#666666"  # what has no colour of its own must not pass for a method that has
 
 STYLE = {
@@ -106,7 +110,7 @@ def score_bars(ax: Axes, scores: Mapping[str, Scores], *, chance: float | None =
     if chance is not None:
         ax.axvline(100 * chance, linestyle=":", color=COLOURS["guessing"])
         ax.annotate(
-            "guessing", (100 * chance, 0.45), textcoords="offset points", xytext=(4, -8), fontsize=8
+            "guessing", (100 * chance, 0.45), textcoords="offset points", xytext=(4, -9), fontsize=9
         )
     ax.set_xlabel("accuracy on query images (%)")
     return ax
@@ -157,7 +161,7 @@ def band(
         label: the method's name, for its colour and for the legend.
         scale: 100 to draw accuracies in percent.
         colour: for a label that has none; without it such a label is grey.
-        line: matplotlib's style of the line.
+        line: matplotlib's style of the line, such as ``--``, with a marker if it is to have one.
     """
     mean = [scale * s.mean for s in scores]
     low = [scale * (s.mean - s.half_width) for s in scores]
@@ -193,7 +197,7 @@ def matrix(
         ax.text(
             names.index(column),
             names.index(row),
-            f"{round(value, digits) + 0.0:+.{digits}f}",  # no negative zero
+            f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", MINUS),  # no negative zero
             ha="center",
             va="center",
             fontsize=8,

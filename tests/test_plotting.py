@@ -190,8 +190,8 @@ def test_chance_is_a_dotted_line_that_is_drawn_if_it_is_known(ax):
     (chance,) = (line for line in ax.lines[before:] if line.get_linestyle() == ":")
     assert list(chance.get_xdata()) == [20, 20]
     (name,) = ax.texts
-    assert name.get_text() == "guessing" and name.get_fontsize() == 8
-    assert name.xy == (20, 0.45) and name.xyann == (4, -8)  # points: right of the line, below
+    assert name.get_text() == "guessing" and name.get_fontsize() == 9
+    assert name.xy == (20, 0.45) and name.xyann == (4, -9)  # points: right of the line, below
     assert ax.get_xlabel() == "accuracy on query images (%)"
     assert all(line.get_linestyle() != ":" for line in ax.lines[:before])
 
@@ -257,7 +257,7 @@ def test_a_number_is_white_above_six_tenths_of_the_strongest_colour(ax):
 def test_a_matrix_leaves_out_pairs_without_a_value(ax):
     values = {("a", "b"): -0.04, ("b", "a"): -3.0}
     plotting.matrix(ax, values, ["a", "b"], limit=3, bold=[("b", "a")])
-    assert [t.get_text() for t in ax.texts] == ["+0.0", "-3.0"]
+    assert [t.get_text() for t in ax.texts] == ["+0.0", "−3.0"]
     assert [t.get_weight() for t in ax.texts] == ["normal", "bold"]
     assert ax.texts[1].get_position() == (0, 1)  # row b, column a
 
@@ -270,7 +270,7 @@ def test_a_cell_of_a_matrix_has_the_colour_of_its_number(ax):
     assert (table[0, 1], table[1, 0]) == (3, -3) and ax.images[0].get_clim() == (-4, 4)
     colours = ax.images[0].to_rgba([3.0, -3.0])
     assert colours[0, 2] > colours[0, 0] and colours[1, 0] > colours[1, 2]  # purple and orange
-    assert [t.get_text() for t in ax.texts] == ["+3.00", "-3.00", "+2.00"]
+    assert [t.get_text() for t in ax.texts] == ["+3.00", "−3.00", "+2.00"]
     inks = [to_rgba(t.get_color()) for t in ax.texts]
     assert inks == [to_rgba(c) for c in ("white", "white", "black")]  # to be read on strong colours
     for labels in (ax.get_xticklabels(), ax.get_yticklabels()):

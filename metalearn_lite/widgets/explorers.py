@@ -30,7 +30,8 @@ class Explorer:
             for name, value in self.controls.items()
         }
         for name, slider in sliders.items():
-            slider.description, slider.continuous_update = name, False
+            slider.description = name.replace("_", " ")
+            slider.continuous_update = False
         # where the page begins, the notebook begins as well
         start = {name: values[first_of(values)] for name, values in self.page.items()}
         for name, value in start.items():

@@ -26,7 +26,9 @@ def in_few_colours(png: bytes, *, colours: int = 32, scale: float = 1.0) -> byte
     if scale != 1:
         width, height = (max(1, round(scale * side)) for side in image.size)
         flat = flat.resize((width, height), Image.Resampling.LANCZOS)
-    few = flat.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    # one step of k-means: the median cut alone turns thin lines on a shaded ground grey
+    cut = Image.Quantize.MEDIANCUT
+    few = flat.quantize(colours, method=cut, kmeans=1, dither=Image.Dither.NONE)
     file = io.BytesIO()
     few.save(file, format="PNG", optimize=True)
     return file.getvalue()

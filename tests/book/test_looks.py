@@ -123,6 +123,20 @@ def test_in_the_dark_a_figure_has_the_ground_of_its_page(reader, name):
     assert max(map(len, found.values())) < 3, found  # a line may run into one corner or two
 
 
+@each_scheme
+def test_a_sheet_to_draw_on_has_the_ground_of_its_page_and_ink_that_can_be_seen(reader, scheme):
+    page = reader.opens("intro", scheme=scheme).page
+    for canvas in (".pad", ".seen", ".tray canvas"):
+        sheet = page.locator(f".drawing {canvas}").first
+        sheet.scroll_into_view_if_needed()
+        seen, ground = picture_of(sheet), ground_of(page)
+        assert contrast(seen.getpixel((3, 3)), ground) < 1.2, canvas
+        ink = max(
+            contrast(colour, ground) for _, colour in seen.getcolors(seen.width * seen.height)
+        )
+        assert ink > 10, canvas
+
+
 def html_with(picture, *, theme="dark"):
     """A page in the book's style with one figure."""
     file = io.BytesIO()

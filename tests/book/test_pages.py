@@ -167,6 +167,53 @@ def cut(page):
     return {kind: texts for kind, texts in page.evaluate(CUT).items() if texts}
 
 
+SMALL = """least => [...document.querySelectorAll('article img')]
+    .filter(image => image.naturalWidth > 200 && image.width)
+    .filter(image => image.width / image.naturalWidth * 9 * 120 / 72 < least)
+    .map(image => image.alt.slice(0, 60))"""
+
+
+def small_letters(page):
+    """Figures whose letters of 9 points, drawn at 120 dots an inch, are smaller than 7 pixels.
+
+    What tells most, ticks and names, has 10 points or more, and is then nearly 8 pixels high.
+    """
+    return page.evaluate(SMALL, 7)
+
+
+BROKEN_NAMES = """() => {
+    const found = [];
+    for (const name of document.querySelectorAll('article :is(.sig, code) .pre')) {
+        for (const part of name.childNodes) {
+            const range = document.createRange();
+            range.selectNodeContents(part);
+            const boxes = [...range.getClientRects()].filter(box => box.width > 1);
+            const lines = new Set(boxes.map(box => Math.round(box.top)));
+            if (part.nodeType === 3 && lines.size > 1) found.push(part.data);
+        }
+    }
+    return found; }"""
+
+
+def broken_names(page):
+    """Names of code that break within a word; a path or an option may break at a hyphen."""
+    return [name for name in page.evaluate(BROKEN_NAMES) if "-" not in name]
+
+
+BESIDE = """() => [...document.querySelectorAll('article .eqno')].filter(number => {
+    const equation = number.parentElement.querySelector('mjx-container');
+    const [one, other] = [number, equation].map(node => node.getBoundingClientRect());
+    const seen = number.checkVisibility({opacityProperty: true, visibilityProperty: true});
+    return seen && other.height && other.bottom > one.top + 1;
+}).map(number => number.textContent)"""
+
+
+def numbers_beside_equations(page):
+    """Numbers of equations that take from its width instead of standing below."""
+    wait_for_equations(page)
+    return page.evaluate(BESIDE)
+
+
 def search_fields(page):
     """Fields and buttons to search with that can be seen."""
     fields = page.locator(".search-button__button, form.bd-search, #search-documentation")
@@ -242,6 +289,13 @@ def test_on_a_telephone_only_code_scrolls(reader, name):
     page = reader.sees(name, width=390).page
     assert set(cut(page)) <= {"code"}
     assert len(search_fields(page)) == 1
+    assert broken_names(page) == []
+    assert numbers_beside_equations(page) == []
+
+
+@each_chapter
+def test_on_a_telephone_the_letters_in_a_figure_can_be_read(reader, name):
+    assert small_letters(reader.sees(name, width=390).page) == []
 
 
 @each_chapter
@@ -437,3 +491,24 @@ def test_the_checks_on_a_page_find_what_they_look_for(browser, tmp_path):
         assert cut(visit.page) == {"code": ["here: long lines of code"]}
         assert not visit.page.locator("details[open]").count()
         assert search_fields(visit.page) == []
+
+
+PICTURE = "<svg xmlns='http://www.w3.org/2000/svg' width='{}' height='9'/>"
+
+
+def test_what_cannot_be_read_on_a_telephone_is_noticed(browser, tmp_path):
+    pictures = "".join(
+        f'<img style="width: 300px" alt="{width}" src="data:image/svg+xml,{PICTURE.format(width)}">'
+        for width in (500, 700)
+    )
+    (tmp_path / "wrong.html").write_text(
+        f"{HEAD}<article>{pictures}<div style='width: 3em; overflow-wrap: anywhere'><code>"
+        "<span class='pre'>a_<wbr>word</span> <span class='pre'>conflicting</span></code></div>"
+        "<div style='display: flex'><mjx-container>x</mjx-container>"
+        "<span class='eqno'>(1)</span></div>"
+        "<div><mjx-container>x</mjx-container><p class='eqno'>(2)</p></div></article>"
+    )
+    with Visit(browser, tmp_path / "wrong.html", width=390) as visit:
+        assert small_letters(visit.page) == ["700"]
+        assert broken_names(visit.page) == ["conflicting"]
+        assert numbers_beside_equations(visit.page) == ["(1)"]

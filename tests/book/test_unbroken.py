@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import test_pages
 from docutils import nodes
+from sphinx import addnodes
 from test_pages import HEAD, ROOT, Visit, each_chapter
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "_extensions"))
@@ -70,6 +71,49 @@ def test_code_is_left_as_it_is():
 def test_an_option_keeps_its_hyphens(code, whole):
     (command,) = kept(nodes.literal("", code)).findall(nodes.literal)
     assert ("whole-words" in command["classes"]) == whole
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("-0.1 points, then (-3) and -12 %", "−0.1 points, then (−3) and −12 %"),
+        ("1-5, GPT-4, 2-1, 1e-05, --2, -x", "1-5, GPT-4, 2-1, 1e-05, --2, -x"),
+    ],
+)
+def test_a_negative_number_has_a_minus_sign_and_a_hyphen_stays_one(text, shown):
+    assert kept(nodes.Text(text)).astext().replace(KEPT, " ") == shown
+    glued = kept(nodes.Text("from "), nodes.inline("", "-0.1 ± 0.5"))
+    assert marked(glued, "measured") == [f"−0.1 ±{KEPT}0.5"]
+
+
+def test_code_keeps_its_hyphens_also_in_a_signature_and_in_a_script():
+    default = addnodes.desc_signature("", "", nodes.inline("", "weight=-1, lr=(-2)"))
+    assert kept(default).astext() == "weight=-1, lr=(-2)"
+    assert kept(nodes.literal("", "-1")).astext() == "-1"
+    script = "<p>-0.1 ± 0.5</p><script>x = [-1, -2.5]; told = '-0.1 \\u00b1 0.2'</script>"
+    found = kept(nodes.raw("", script, format="html")).astext().replace(KEPT, " ")
+    assert found == script.replace("-0.1", "−0.1")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("meta_train()", '<span class="pre">meta_<wbr>train()</span>'),
+        ("__init__.py", '<span class="pre">__init__.py</span>'),
+        ("a.b(c_d,", '<span class="pre">a.<wbr>b(<wbr>c_<wbr>d,</span>'),
+        ("a(...)[k]", '<span class="pre">a(...)<wbr>[k]</span>'),
+        ("a=&lt;b&gt;", '<span class="pre long">a=<wbr>&lt;b&gt;</span>'),
+        (
+            "metalearn_lite.judging.ledger.",
+            '<span class="pre long">metalearn_<wbr>lite.<wbr>judging.<wbr>ledger.</span>',
+        ),
+    ],
+)
+def test_a_name_may_break_between_its_parts(name, shown):
+    context = {"body": f'<p><code><span class="pre">{name}</span></code> a.b</p>'}
+    unbroken.let_names_break(None, "page", "page.html", context, None)
+    assert context["body"] == f"<p><code>{shown}</code> a.b</p>"
+    unbroken.let_names_break(None, "search", "search.html", {}, None)  # has no text of its own
 
 
 def test_what_moves_in_a_page_keeps_its_numbers_and_its_code():

@@ -51,6 +51,18 @@ def test_few_colours_take_fewer_bytes_and_look_the_same():
     assert abs(before - after).mean() < 0.5 and abs(before - after).max() < 60
 
 
+def test_a_thin_line_on_a_shaded_ground_keeps_its_colour():
+    shades = np.repeat(np.arange(100, 250, dtype=np.uint8)[:, None], 300, axis=1)
+    picture = Image.fromarray(np.stack([shades] * 3, axis=-1))
+    for row, colour in {30: (213, 94, 0), 90: (0, 114, 178)}.items():
+        picture.paste(colour, (50, row, 250, row + 2))
+    file = io.BytesIO()
+    picture.save(file, format="PNG")
+    few = Image.open(io.BytesIO(in_few_colours(file.getvalue(), colours=64))).convert("RGB")
+    for row, colour in {30: (213, 94, 0), 90: (0, 114, 178)}.items():
+        assert np.abs(np.subtract(few.getpixel((150, row)), colour)).max() <= 30
+
+
 def test_few_colours_on_white_and_smaller_if_asked():
     clear = io.BytesIO()
     Image.new("RGBA", (20, 10), (0, 0, 0, 0)).save(clear, format="PNG")
