@@ -16,8 +16,7 @@ from metalearn_lite.tasks import Episode
 
 EPILOG = """what else there is:
   make book                       run the chapters, and build the book into _build/html
-  _build/html/using.html          where to begin: as a reader, a runner, a teacher
-  _build/html/api.html            all functions of the package
+  _build/html/using.html          the door: for readers, runners, teachers
   chapters/your_own_images.ipynb  what `classify` does, and what to do when it is poor
 """
 LAYER, POOL, SIDE = 10, 3, 128  # of EfficientNet-Lite0, as in the chapter on networks of others
@@ -26,14 +25,10 @@ SURE, UNSURE = 0.9, 0.6  # from which probability on an answer is called so
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Do what the command line asks for; for what cannot be meant, say so and exit with 2."""
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        "python -m metalearn_lite", epilog=EPILOG, formatter_class=style
-    )
-    about = "rank the classes of a folder for each picture, and say how sure that is"
-    classify = parser.add_subparsers(required=True, metavar="classify").add_parser(
-        "classify", help=about
-    )
+    parser = argparse.ArgumentParser("python -m metalearn_lite", epilog=EPILOG)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    commands = parser.add_subparsers(required=True, metavar="command")
+    classify = commands.add_parser("classify", help="name pictures by a folder of a few of each")
     classify.add_argument("folder", help="it holds a folder of pictures for each class")
     classify.add_argument("pictures", nargs="+", help="the pictures to be named")
     given = parser.parse_args(arguments)
@@ -69,9 +64,8 @@ def classified(folder: str, pictures: Sequence[str]) -> list[str]:
     ranked = judging.ranked_names(outputs, data.class_names, temperature=scale or 1)
     strange = (judging.strangeness(outputs) > limit).tolist()
     for picture, row, stranger in zip(pictures, ranked, strange, strict=True):
-        word = (
-            "fairly sure" if row[0][1] >= SURE else "unsure" if row[0][1] >= UNSURE else "a guess"
-        )
+        best = row[0][1]
+        word = "fairly sure" if best >= SURE else "unsure" if best >= UNSURE else "a guess"
         lines += ["", picture, *(f"  {p:4.0%}  {n}" if scale else f"  {n}" for n, p in row)]
         lines += [f"  {word}"] * bool(scale) + ["  perhaps none of these: far from all"] * stranger
     return lines
@@ -102,7 +96,7 @@ def calibrated(z: Tensor, y: Tensor) -> tuple[float | None, float, str]:
     interval = binomtest(right, len(labels)).proportion_ci()
     how_sure = f"Left out one by one, {right} of {len(labels)} of them are named rightly: "
     how_sure += f"{interval.low:.0%} to {interval.high:.0%} of pictures that are like them."
-    return judging.temperature(outputs, labels), judging.refusal_threshold(*strange), how_sure
+    return judging.fit_temperature(outputs, labels), judging.refusal_threshold(*strange), how_sure
 
 
 if __name__ == "__main__":

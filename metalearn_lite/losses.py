@@ -1,6 +1,5 @@
 """The loss of a task: cross-entropy for labels, squared error for values."""
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -40,7 +39,7 @@ def task_loss(outputs: Tensor, targets: Tensor) -> Tensor:
                 f"targets have shape {tuple(targets.shape)} and outputs {tuple(outputs.shape)}: "
                 "expected the same; give targets of shape (n, outputs)"
             )
-        if _outside(targets, math.inf):
+        if _outside(targets, 0):
             raise ValueError(f"targets hold NaN: expected a number for each query; {UNLABELLED}")
         return default_loss(rows, targets.flatten(0, -2))
     ways = outputs.shape[-1]
@@ -58,7 +57,7 @@ def task_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     return default_loss(rows, targets.flatten())
 
 
-def _outside(targets: Tensor, ways: float) -> bool:
+def _outside(targets: Tensor, ways: int) -> bool:
     """Whether a label is out of range, or a value NaN; not known while a GPU only records."""
     if targets.is_cuda and torch.cuda.is_current_stream_capturing():
         return False

@@ -51,10 +51,10 @@ class ClassImages:
         return len(self.images)
 
     def __repr__(self) -> str:
-        examples = " to ".join(str(size) for size in sorted({min(self.sizes), max(self.sizes)}))
+        n = " to ".join(str(size) for size in sorted({min(self.sizes), max(self.sizes)}))
         over = f", {len(self.passed_over)} files passed over" if self.passed_over else ""
-        groups = f"{len(self.group_names)} groups{over}"
-        return f"ClassImages({len(self)} classes x {examples} examples, {groups})"
+        groups = len(self.group_names)
+        return f"ClassImages({len(self)} classes x {n} examples, {groups} groups{over})"
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -22,8 +22,6 @@ from torch import Tensor
 from metalearn_lite.arguments import check_counts
 from metalearn_lite.datasets.class_images import ClassImages
 
-LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601, as Pillow has it
-Pairs = Sequence[tuple[Tensor, Any]]
 Names = Sequence[str] | None
 
 
@@ -81,7 +79,6 @@ def read_picture(path: str | PathLike[str], *, side: int = 64, colour: bool = Tr
     Raises:
         ValueError: if it is no picture, or damaged.
     """
-    check_counts(side=side)
     try:
         with Image.open(path) as opened:
             opened.draft(None, (2 * side, 2 * side))  # of a large JPEG, no more than is needed
@@ -145,7 +142,9 @@ def from_pairs(
     return _by_class(fitted, class_names or getattr(pairs, "classes", None))
 
 
-def _by_class(pairs: Pairs, class_names: Names, passed_over: tuple[str, ...] = ()) -> ClassImages:
+def _by_class(
+    pairs: list[Any], class_names: Names, passed_over: tuple[str, ...] = ()
+) -> ClassImages:
     """Put images ``(channels, h, w)`` side by side by label, with NaN where a class has fewer."""
     found: dict[Any, list[Tensor]] = {}
     for image, label in pairs:
@@ -200,5 +199,5 @@ def _fitted(x: Tensor, side: int | None, colour: bool | None) -> Tensor:
         x = x[:, top : top + short, left : left + short].unsqueeze(0)
         x = F.interpolate(x, size=(side, side), mode="bilinear", antialias=True)[0].clamp(0, 1)
     if colour is False and len(x) == 3:
-        x = torch.einsum("chw,c->hw", x, x.new_tensor(LUMINANCE)).unsqueeze(0)
+        x = 0.299 * x[:1] + 0.587 * x[1:2] + 0.114 * x[2:]  # luminance, as Pillow has it
     return x.expand(3, -1, -1) if colour else x

@@ -13,13 +13,13 @@ from metalearn_lite.judging.ledger import Ledger, read_ledger, result_path
 from metalearn_lite.judging.memory import saved_bytes
 from metalearn_lite.judging.methods import METHODS, answers
 from metalearn_lite.judging.open_set import (
+    fit_temperature,
     leave_one_out,
     open_set_scores,
     ranked_names,
     refusal_rates,
     refusal_threshold,
     strangeness,
-    temperature,
 )
 from metalearn_lite.judging.representations import activations, cka
 from metalearn_lite.judging.sample_size import episodes_needed
@@ -32,6 +32,7 @@ __all__ = [
     "answers",
     "cka",
     "episodes_needed",
+    "fit_temperature",
     "from_scratch",
     "learner_from",
     "leave_one_out",
@@ -48,5 +49,4 @@ __all__ = [
     "saved_bytes",
     "scratch_learn",
     "strangeness",
-    "temperature",
 ]

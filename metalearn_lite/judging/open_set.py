@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metalearn_lite.arguments import check_counts, check_generator, check_positive
+from metalearn_lite.arguments import check_counts, check_positive
 from metalearn_lite.evaluation import Predict, Scores
-from metalearn_lite.tasks import Episode, Tasks, check_single
+from metalearn_lite.tasks import Episode, Tasks
 from metalearn_lite.tensors import in_float64
 
 
@@ -26,7 +26,7 @@ def ranked_names(
         outputs: logits ``(m, ways)``.
         class_names: a name for each column, such as ``ClassImages.class_names``.
         temperature: what the logits are divided by before the softmax, such as that of the function
-            ``temperature``; it does not change the order.
+            ``fit_temperature``; it does not change the order.
 
     Returns:
         For each row ``(name, probability)`` of all classes.
@@ -39,23 +39,19 @@ def ranked_names(
         shape, ways = tuple(outputs.shape), len(class_names)
         raise ValueError(f"outputs have shape {shape}: expected (m, {ways}) for {ways} names")
     probabilities = (in_float64(outputs.detach()) / temperature).softmax(dim=1)
-    best = probabilities.argsort(dim=1, descending=True, stable=True)
-    return [
-        [(class_names[k], row[k].item()) for k in order]
-        for row, order in zip(probabilities, best.tolist(), strict=True)
-    ]
+    best, order = probabilities.sort(dim=1, descending=True, stable=True)
+    rows = zip(order.tolist(), best.tolist(), strict=True)
+    return [[(class_names[k], p) for k, p in zip(*row, strict=True)] for row in rows]
 
 
-def leave_one_out(
-    model: Any, predict: Predict, support_x: Tensor, support_y: Tensor
-) -> tuple[Tensor, Tensor]:
+def leave_one_out(model: Any, predict: Predict, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Answer each support example from the others; where a class has one only, there are none.
 
     Args:
         model: what ``predict`` takes first.
         predict: ``predict(model, episode)`` gives outputs ``(m, ways)``.
-        support_x: ``(n, ...)``.
-        support_y: ``(n,)`` int64 from 0 on.
+        x: support examples ``(n, ...)``.
+        y: their labels ``(n,)``, int64 from 0 on.
 
     Returns:
         The outputs ``(m, ways)`` and the labels ``(m,)`` of those that could be left out.
@@ -63,16 +59,15 @@ def leave_one_out(
     Raises:
         ValueError: if no class has two examples.
     """
-    left = [i for i, label in enumerate(support_y) if (support_y == label).sum() > 1]
+    left = [i for i, label in enumerate(y) if (y == label).sum() > 1]
     if not left:
         raise ValueError("no class has two examples: expected one to leave out and one to keep")
-    numbers = torch.arange(len(support_y), device=support_y.device)
-    rests = [(support_x[numbers != i], support_y[numbers != i], support_x[i : i + 1]) for i in left]
-    outputs = [predict(model, Episode(*tensors))[0].detach() for tensors in rests]
-    return torch.stack(outputs), support_y[left]
+    numbers = torch.arange(len(y), device=y.device)
+    tasks = (Episode(x[numbers != i], y[numbers != i], x[i : i + 1]) for i in left)
+    return torch.stack([predict(model, task)[0].detach() for task in tasks]), y[left]
 
 
-def temperature(outputs: Tensor, labels: Tensor) -> float:
+def fit_temperature(outputs: Tensor, labels: Tensor) -> float:
     r"""Choose how sure to be: the T with the least cross-entropy of ``outputs / T``.
 
     With n answers, one more is imagined of which nothing was known, a uniform label shared by all
@@ -140,11 +135,9 @@ def open_set_scores(
         ValueError: if an episode has fewer than two ways.
     """
     check_counts(episodes=episodes)
-    check_generator(generator)
     known, unknown = [], []
     for _ in range(episodes):
         task = tasks.sample(generator)
-        check_single(task)
         last = int(task.support_y.max())
         if last == 0:
             raise ValueError("the tasks have one way: expected two or more, one of them to be kept")
@@ -156,16 +149,14 @@ def open_set_scores(
     return torch.stack(known), torch.stack(unknown)
 
 
-def refusal_threshold(
-    known: Tensor, unknown: Tensor, *, wrong_refusals: float | None = None
-) -> float:
+def refusal_threshold(known: Tensor, unknown: Tensor, *, refusals: float | None = None) -> float:
     """Choose above which score to say "none of these", on classes held out for that.
 
     Args:
         known: scores of known classes, of any shape.
         unknown: scores of unknown classes.
-        wrong_refusals: the largest share of known ones to be refused; of the thresholds with it
-            the lowest is taken. None: least mean of the two shares of errors.
+        refusals: the largest share of known ones to be refused; the lowest threshold that keeps to
+            it is taken. None: that with the least mean of the two shares of errors.
 
     Returns:
         A number midway between two scores; infinite where all or nothing is refused.
@@ -174,16 +165,16 @@ def refusal_threshold(
         ValueError: if there are no scores, or they are not finite.
     """
     ours, others = (in_float64(scores).flatten().sort().values for scores in (known, unknown))
-    values = torch.cat([ours, others]).sort().values
+    values = ours.new_tensor(sorted({*ours.tolist(), *others.tolist()}))
     if not len(ours) or not len(others) or not values.isfinite().all():
         raise ValueError(f"got the scores {known} and {unknown}: expected finite numbers of both")
     infinity = values.new_tensor([torch.inf])
     candidates = torch.cat([-infinity, (values[1:] + values[:-1]) / 2, infinity])
-    refused = 1 - torch.searchsorted(ours, candidates, right=True) / len(ours)
-    accepted = torch.searchsorted(others, candidates, right=True) / len(others)
-    if wrong_refusals is None:
-        return candidates[(refused + accepted).argmin()].item()
-    return candidates[refused <= wrong_refusals + 1e-9].min().item()
+    refused = len(ours) - torch.searchsorted(ours, candidates, right=True)
+    accepted = torch.searchsorted(others, candidates, right=True)
+    if refusals is None:  # the least sum of shares, both times both counts
+        return candidates[(refused * len(others) + accepted * len(ours)).argmin()].item()
+    return candidates[refused <= refusals * len(ours) + 1e-9].min().item()
 
 
 def refusal_rates(known: Tensor, unknown: Tensor, threshold: float) -> tuple[Scores, Scores]:
