@@ -15,12 +15,10 @@ from metalearn_lite.prototypes import prototype_logits, prototypes
 from metalearn_lite.tasks import Episode
 
 EPILOG = """what else there is:
-  make book                       run the chapters, and build the book into _build/html
-  _build/html/using.html          the door: for readers, runners, teachers
+  make book                       build the book; _build/html/using.html is its door
   chapters/your_own_images.ipynb  what `classify` does, and what to do when it is poor
 """
 LAYER, POOL, SIDE = 10, 3, 128  # of EfficientNet-Lite0, as in the chapter on networks of others
-SURE, UNSURE = 0.9, 0.6  # from which probability on an answer is called so
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -65,7 +63,7 @@ def classified(folder: str, pictures: Sequence[str]) -> list[str]:
     strange = (judging.strangeness(outputs) > limit).tolist()
     for picture, row, stranger in zip(pictures, ranked, strange, strict=True):
         best = row[0][1]
-        word = "fairly sure" if best >= SURE else "unsure" if best >= UNSURE else "a guess"
+        word = "fairly sure" if best >= 0.9 else "unsure" if best >= 0.6 else "a guess"
         lines += ["", picture, *(f"  {p:4.0%}  {n}" if scale else f"  {n}" for n, p in row)]
         lines += [f"  {word}"] * bool(scale) + ["  perhaps none of these: far from all"] * stranger
     return lines

@@ -93,8 +93,8 @@ def test_the_limits_are_those_of_pictures_left_out():
     z = torch.tensor([[0.0], [2.0], [10.0], [12.0], [30.0]])
     y = torch.tensor([0, 0, 1, 1, 2])
     scale, limit, sentence = command.calibrated(z, y)
-    # left out, each is 2 from the other of its class, and 9 or 11 from the next mean
-    assert limit == (2**2 + 9**2) / 2
+    # left out, each is 2 from the other of its class, and 8 or 12 from the next mean
+    assert limit == (2**2 + 8**2) / 2
     assert scale is not None and scale > 0
     assert "4 of 4 of them are named rightly: 40% to 100%" in sentence
     assert command.calibrated(z[::2], torch.tensor([0, 1, 2]))[0] is None

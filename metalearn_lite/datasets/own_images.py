@@ -111,8 +111,7 @@ def from_arrays(
         pairs = [(image, name) for name, images in arrays.items() for image in images]
         return from_pairs(pairs, side=side, colour=colour)
     if labels is None or len(arrays) != len(labels):
-        found = "no" if labels is None else len(labels)
-        raise ValueError(f"got {len(arrays)} images and {found} labels: expected one for each")
+        raise ValueError(f"got {len(arrays)} images and other labels: expected a label for each")
     return from_pairs([*zip(arrays, labels, strict=True)], side=side, colour=colour)
 
 

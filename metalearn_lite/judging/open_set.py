@@ -36,8 +36,7 @@ def ranked_names(
     """
     check_positive(temperature=temperature)
     if outputs.ndim != 2 or outputs.shape[1] != len(class_names):
-        shape, ways = tuple(outputs.shape), len(class_names)
-        raise ValueError(f"outputs have shape {shape}: expected (m, {ways}) for {ways} names")
+        raise ValueError(f"outputs have shape {outputs.shape}: expected (m, {len(class_names)})")
     probabilities = (in_float64(outputs.detach()) / temperature).softmax(dim=1)
     best, order = probabilities.sort(dim=1, descending=True, stable=True)
     rows = zip(order.tolist(), best.tolist(), strict=True)
@@ -45,7 +44,11 @@ def ranked_names(
 
 
 def leave_one_out(model: Any, predict: Predict, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Answer each support example from the others; where a class has one only, there are none.
+    """Answer each support example from the others, of which every class has lost one as well.
+
+    If only the class of the example lost one, what all classes share would speak against it: with
+    a class mean, say, that of its own class alone would move away from it. Where a class has one
+    example only, it keeps it, and is not asked about.
 
     Args:
         model: what ``predict`` takes first.
@@ -54,17 +57,22 @@ def leave_one_out(model: Any, predict: Predict, x: Tensor, y: Tensor) -> tuple[T
         y: their labels ``(n,)``, int64 from 0 on.
 
     Returns:
-        The outputs ``(m, ways)`` and the labels ``(m,)`` of those that could be left out.
+        The outputs ``(m, ways)`` and the labels ``(m,)`` of those that could be left out, the first
+        of each class first, then the second of each.
 
     Raises:
         ValueError: if no class has two examples.
     """
-    left = [i for i, label in enumerate(y) if (y == label).sum() > 1]
-    if not left:
+    sizes, number = y.bincount()[y], torch.stack([(y[:i] == y[i]).sum() for i in range(len(y))])
+    if sizes.max() < 2:
         raise ValueError("no class has two examples: expected one to leave out and one to keep")
-    numbers = torch.arange(len(y), device=y.device)
-    tasks = (Episode(x[numbers != i], y[numbers != i], x[i : i + 1]) for i in left)
-    return torch.stack([predict(model, task)[0].detach() for task in tasks]), y[left]
+    outputs, labels = [], []
+    for turn in range(int(sizes.max())):
+        out = (number == turn % sizes) & (sizes > 1)
+        asked = out & (number == turn)  # a class that is through loses one again, unasked
+        outputs.append(predict(model, Episode(x[~out], y[~out], x[asked])).detach())
+        labels.append(y[asked])
+    return torch.cat(outputs), torch.cat(labels)
 
 
 def fit_temperature(outputs: Tensor, labels: Tensor) -> float:

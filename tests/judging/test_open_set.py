@@ -42,7 +42,7 @@ def test_names_come_with_their_probabilities_the_likeliest_first():
 
 def test_names_that_do_not_fit_are_refused():
     for outputs in (torch.zeros(2, 3), torch.zeros(2)):
-        with pytest.raises(ValueError, match=r"expected \(m, 2\) for 2 names"):
+        with pytest.raises(ValueError, match=r"expected \(m, 2\)"):
             ranked_names(outputs, ("a", "b"))
     with pytest.raises(ValueError, match="temperature is 0"):
         ranked_names(torch.zeros(2, 2), ("a", "b"), temperature=0)
@@ -53,15 +53,21 @@ def test_each_example_is_answered_from_the_others():
     y = torch.tensor([0, 1, 0, 2, 1, 0])  # one example of class 2: it stays
     outputs, labels = leave_one_out(FLAT, prototype_predict, x, y)
     assert labels.tolist() == [0, 1, 0, 1, 0]
-    for row, i in zip(outputs, (0, 1, 2, 4, 5), strict=True):
-        means = [
-            torch.stack([x[j].flatten() for j in range(6) if j != i and y[j] == k]).mean(dim=0)
-            for k in range(3)
-        ]
+    left = {0: (0, 1), 1: (0, 1), 2: (2, 4), 4: (2, 4), 5: (5, 1)}  # who is out with whom
+    for row, i in zip(outputs, left, strict=True):
+        kept = [[j for j in range(6) if y[j] == k and j not in left[i]] for k in range(3)]
+        means = [torch.stack([x[j].flatten() for j in own]).mean(dim=0) for own in kept]
         by_hand = torch.stack([-(x[i].flatten() - mean).square().sum() for mean in means])
         torch.testing.assert_close(row, by_hand)
     with pytest.raises(ValueError, match="no class has two examples: expected one to leave out"):
         leave_one_out(FLAT, prototype_predict, x[:2], y[:2])
+
+
+def test_what_all_classes_share_does_not_speak_against_the_right_one():
+    """Both classes are the same four images: left out alone, each would look like the other."""
+    x = torch.rand(4, 1, 2, 2, generator=seeded(0))
+    outputs, _ = leave_one_out(FLAT, prototype_predict, torch.cat([x, x]), torch.arange(8) // 4)
+    torch.testing.assert_close(outputs[:, 0], outputs[:, 1])
 
 
 def test_the_temperature_has_the_least_cross_entropy():
