@@ -92,8 +92,8 @@ def calibrated(z: Tensor, y: Tensor) -> tuple[float | None, float, str]:
     strange = judging.strangeness(outputs), judging.strangeness(others)
     right = int((outputs.argmax(dim=1) == labels).sum())
     interval = binomtest(right, len(labels)).proportion_ci()
-    how_sure = f"Left out one by one, {right} of {len(labels)} of them are named rightly: "
-    how_sure += f"{interval.low:.0%} to {interval.high:.0%} of pictures that are like them."
+    how_sure = f"Left out in turn, {right} of {len(labels)} are named rightly; "
+    how_sure += f"of new pictures like them {interval.low:.0%} to {interval.high:.0%} would be."
     return judging.fit_temperature(outputs, labels), judging.refusal_threshold(*strange), how_sure
 
 
