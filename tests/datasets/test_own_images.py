@@ -230,7 +230,7 @@ def test_labels_are_numbers_or_names_and_a_mapping_needs_none():
 
 
 class Pictures(Dataset):
-    """As of torchvision: a length, pairs by number, and ``classes``; iterating would not end."""
+    """As of torchvision: a length, pairs by number, and ``classes``; it says not where it ends."""
 
     classes = ("ash", "elm", "oak")
 
@@ -238,6 +238,7 @@ class Pictures(Dataset):
         return 5
 
     def __getitem__(self, i):
+        assert 0 <= i < len(self), "more was asked for than there is"
         return plain(RED if i % 2 else BLUE, (8 + i, 9)), torch.tensor(2 * (i % 2))
 
 

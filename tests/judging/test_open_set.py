@@ -141,6 +141,12 @@ def test_a_threshold_lies_midway_between_two_scores():
     assert refusal_threshold(torch.tensor([5.0]), torch.tensor([5.0])) in (-math.inf, math.inf)
 
 
+def test_two_scores_with_no_number_between_them_are_told_apart_all_the_same():
+    known = torch.tensor([1.0], dtype=torch.float64)
+    unknown = known.nextafter(torch.full_like(known, 2))
+    assert rates(known, unknown, refusal_threshold(known, unknown)) == (0, 0)
+
+
 @pytest.mark.parametrize("bad", [[], [math.nan], [math.inf]])
 def test_scores_that_say_nothing_are_refused(bad):
     for pair in ((torch.tensor(bad), torch.ones(2)), (torch.ones(2), torch.tensor(bad))):
@@ -150,7 +156,7 @@ def test_scores_that_say_nothing_are_refused(bad):
 
 def test_error_rates_are_counted_and_have_their_interval_over_episodes():
     known = torch.tensor([[1.0, 2.0, 3.0, 4.0], [1.0, 1.0, 1.0, 3.0], [5.0, 5.0, 1.0, 2.0]])
-    unknown = torch.tensor([[2.0, 9.0], [2.5, 2.5], [9.0, 9.0]])
+    unknown = torch.tensor([[2.0, 3.0], [2.5, 2.5], [9.0, 9.0]])
     refused, accepted = refusal_rates(known, unknown, 2.5)
     assert refused.values.tolist() == [0.5, 0.25, 0.5]  # above the threshold
     assert accepted.values.tolist() == [0.5, 1, 0]  # at it is accepted
