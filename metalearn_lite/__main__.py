@@ -57,7 +57,7 @@ def classified(folder: str, pictures: Sequence[str]) -> list[str]:
     z = torch.cat([features(part) for part in x.split(32)])  # type: ignore[no-untyped-call]
     outputs = by_nearest_mean(None, Episode(z[: len(y)], y, z[len(y) :]))
     scale, limit, how_sure = calibrated(z[: len(y)], y)
-    lines = [f"{len(y)} pictures of {len(data)} classes in {folder}. {how_sure}"]
+    lines = [f"{len(y)} pictures of {len(data)} classes in {folder}", how_sure]
     lines += [f"Passed over: {', '.join(data.passed_over)}."] if data.passed_over else []
     ranked = judging.ranked_names(outputs, data.class_names, temperature=scale or 1)
     strange = (judging.strangeness(outputs) > limit).tolist()
@@ -92,8 +92,8 @@ def calibrated(z: Tensor, y: Tensor) -> tuple[float | None, float, str]:
     strange = judging.strangeness(outputs), judging.strangeness(others)
     right = int((outputs.argmax(dim=1) == labels).sum())
     interval = binomtest(right, len(labels)).proportion_ci()
-    how_sure = f"Left out in turn, {right} of {len(labels)} are named rightly; "
-    how_sure += f"of new pictures like them {interval.low:.0%} to {interval.high:.0%} would be."
+    how_sure = f"Left out in turn, {right} of {len(labels)} are named rightly,\n"
+    how_sure += f"and of new pictures like them {interval.low:.0%} to {interval.high:.0%} would be."
     return judging.fit_temperature(outputs, labels), judging.refusal_threshold(*strange), how_sure
 
 

@@ -57,7 +57,7 @@ def test_new_pictures_are_named_with_a_word_of_doubt(folder, new, capsys):
     command.main(["classify", str(folder), *(str(new / f"{kind}.jpg") for kind in SHAPES)])
     about, *parts = capsys.readouterr().out.split("\n\n")
     assert "15 pictures of 3 classes" in about and "Passed over: notes.txt." in about
-    assert "of 15 are named rightly; of new pictures like them " in about
+    assert "of 15 are named rightly,\nand of new pictures like them " in about
     for kind, part in zip(SHAPES, parts, strict=True):
         name, *rows = part.splitlines()
         assert name == str(new / f"{kind}.jpg")
@@ -96,7 +96,9 @@ def test_the_limits_are_those_of_pictures_left_out():
     # left out, each is 2 from the other of its class, and 8 or 12 from the next mean
     assert limit == (2**2 + 8**2) / 2
     assert scale is not None and scale > 0
-    assert "4 of 4 are named rightly; of new pictures like them 40% to 100% would be." in sentence
+    assert (
+        "4 of 4 are named rightly,\nand of new pictures like them 40% to 100% would be." in sentence
+    )
     assert command.calibrated(z[::2], torch.tensor([0, 1, 2]))[0] is None
 
 
