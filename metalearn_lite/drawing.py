@@ -9,10 +9,16 @@ from metalearn_lite.arguments import check_kind
 
 
 def random_subsets(
-    shape: tuple[int, ...], population: int, size: int, generator: torch.Generator
+    shape: tuple[int, ...], population: int | Tensor, size: int, generator: torch.Generator
 ) -> Tensor:
-    """Draw ``size`` different numbers below ``population``, in random order, ``shape`` times."""
-    keys = torch.rand((*shape, population), generator=generator, device=generator.device)
+    """Draw ``size`` different numbers below ``population``, in random order, ``shape`` times.
+
+    A population for each time, as a tensor of this shape, must hold ``size`` or more.
+    """
+    most = population if isinstance(population, int) else int(population.max())
+    keys = torch.rand((*shape, most), generator=generator, device=generator.device)
+    if isinstance(population, Tensor):  # what is not there comes last
+        keys[torch.arange(most, device=keys.device) >= population.to(keys.device).unsqueeze(-1)] = 2
     return keys.argsort(dim=-1)[..., :size]
 
 
@@ -20,7 +26,8 @@ def pool_of(images: object, ways: int | None, shots: int, queries: int) -> Tenso
     """Return the images to draw from, ``(classes, examples, ...)``.
 
     Raises:
-        ValueError: if they are no images, or too few; any number of classes will do for None.
+        ValueError: if they are no images, or too few; any number of classes will do for None. A
+            class that has too few is named.
     """
     pool = images if isinstance(images, Tensor) else getattr(images, "images", None)
     check_kind(Tensor, images=pool)
@@ -39,6 +46,13 @@ def pool_of(images: object, ways: int | None, shots: int, queries: int) -> Tenso
         raise ValueError(
             f"{shots} shots and {queries} queries need {shots + queries} images of each "
             f"class, but the data holds {examples}: ask for fewer or give more images"
+        )
+    sizes = zip(getattr(images, "class_names", ()), getattr(images, "counts", ()), strict=False)
+    few = [f"{name} has {size}" for name, size in sizes if size < shots + queries]
+    if few:
+        raise ValueError(
+            f"{shots} shots and {queries} queries need {shots + queries} images of each class, but "
+            f"{', '.join(few)}: with_at_least({shots + queries}) leaves these out; or ask for fewer"
         )
     return pool
 

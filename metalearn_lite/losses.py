@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+UNLABELLED = "queries without labels can be answered, and not trained on"
 
 
 def default_loss(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -38,6 +39,8 @@ def task_loss(outputs: Tensor, targets: Tensor) -> Tensor:
                 f"targets have shape {tuple(targets.shape)} and outputs {tuple(outputs.shape)}: "
                 "expected the same; give targets of shape (n, outputs)"
             )
+        if _outside(targets, 0):
+            raise ValueError(f"targets hold NaN: expected a number for each query; {UNLABELLED}")
         return default_loss(rows, targets.flatten(0, -2))
     ways = outputs.shape[-1]
     if targets.shape != outputs.shape[:-1]:
@@ -49,13 +52,15 @@ def task_loss(outputs: Tensor, targets: Tensor) -> Tensor:
         raise ValueError(
             f"labels are {targets.dtype} from {targets.min().item()} to {targets.max().item()}: "
             f"expected int64 from 0 to {ways - 1}, for the network has {ways} outputs; number "
-            "the classes of each task from 0, or build the network with more ways"
+            f"the classes of each task from 0, or build the network with more ways; {UNLABELLED}"
         )
     return default_loss(rows, targets.flatten())
 
 
-def _outside(labels: Tensor, ways: int) -> bool:
-    """Whether a label is out of range; not known while a GPU only records what it will do."""
-    if labels.is_cuda and torch.cuda.is_current_stream_capturing():
+def _outside(targets: Tensor, ways: int) -> bool:
+    """Whether a label is out of range, or a value NaN; not known while a GPU only records."""
+    if targets.is_cuda and torch.cuda.is_current_stream_capturing():
         return False
-    return bool(labels.min() < 0 or labels.max() >= ways)
+    if targets.is_floating_point():
+        return bool(targets.isnan().any())
+    return bool(targets.min() < 0 or targets.max() >= ways)

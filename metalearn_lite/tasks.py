@@ -30,7 +30,9 @@ class Episode:
         support_y: their labels ``(n,)`` in ``0 .. ways - 1``, of any whole type (kept as int64), or
             their targets ``(n, outputs)`` float; with a leading ``T`` when batched.
         query_x: inputs to be judged on, ``(m, ...)`` or ``(T, m, ...)``.
-        query_y: their labels or targets, like ``support_y``.
+        query_y: their labels or targets, like ``support_y``. None, or left out, if nobody knows
+            them: such queries can be answered, and not scored or trained on. They then hold -1, or
+            NaN for values.
         is_batch: whether the tensors carry a task dimension. None reads it off the shape of
             ``support_y``, which holds for labels and targets as above; say it for any others,
             such as a label for each token ``(n, length)`` or boxes ``(n, k, 4)``.
@@ -39,11 +41,14 @@ class Episode:
     support_x: Tensor
     support_y: Tensor
     query_x: Tensor
-    query_y: Tensor
+    query_y: Tensor = None  # type: ignore[assignment]  # a tensor as soon as it is there
     is_batch: bool | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         for name in ("support_x", "support_y", "query_x", "query_y"):
+            if name == "query_y" and self.query_y is None:
+                unknown = unknown_labels(self.support_y, self.query_x, self.is_batch)
+                object.__setattr__(self, name, unknown)
             object.__setattr__(self, name, as_data(name, getattr(self, name)))
         if self.is_batch is None and self.support_y.is_floating_point() and self.support_y.ndim < 2:
             raise ValueError(
@@ -74,7 +79,7 @@ class Episode:
     def unlabelled(
         cls, support_x: Tensor, support_y: Tensor, query_x: Tensor, *, is_batch: bool | None = None
     ) -> Episode:
-        """Make an episode whose queries have no labels, to be answered and not to be scored.
+        """Make an episode whose queries have no labels; ``Episode`` without ``query_y`` does too.
 
         Args:
             support_x: as in ``Episode``, and so are the others.
@@ -82,8 +87,7 @@ class Episode:
             query_x: inputs, ``(m, ...)`` or ``(T, m, ...)``.
             is_batch: whether the tensors carry a task dimension.
         """
-        unknown = unknown_labels(support_y, query_x, is_batch)
-        return cls(support_x, support_y, query_x, unknown, is_batch=is_batch)
+        return cls(support_x, support_y, query_x, is_batch=is_batch)
 
     @property
     def batch(self) -> int | None:
@@ -162,7 +166,8 @@ class ImageTasks:
 
     Each episode draws ``ways`` different classes, numbers them in random order, and draws
     ``shots + queries`` different images of each: the first ``shots`` are the support set,
-    the others the query set. So no class occurs twice, and no image is in both sets.
+    the others the query set. So no class occurs twice, and no image is in both sets. Where classes
+    have unequal numbers of images, each image of a class is drawn alike often.
     Rows are ordered by label: ``support_x.unflatten(-4, (ways, shots))`` groups them.
 
     Args:
@@ -191,6 +196,7 @@ class ImageTasks:
         check_counts(ways=ways, shots=shots, queries=queries)
         self.groups = Groups(groups_of(images)) if within_groups else None
         self.images = pool_of(images, None if within_groups else ways, shots, queries)
+        self.counts = torch.tensor(getattr(images, "counts", ()))
         self.ways, self.shots, self.queries = ways, shots, queries
 
     def __repr__(self) -> str:
@@ -218,7 +224,8 @@ class ImageTasks:
             chosen = random_subsets((tasks,), classes, self.ways, generator)
         else:
             chosen = self.groups.draw(tasks, self.ways, generator)
-        drawn = random_subsets(chosen.shape, examples, self.shots + self.queries, generator)
+        sizes = self.counts[chosen.cpu()] if len(self.counts) else examples
+        drawn = random_subsets(chosen.shape, sizes, self.shots + self.queries, generator)
         device = self.images.device
         x = self.images[chosen.unsqueeze(-1).to(device), drawn.to(device)]
         y = torch.arange(chosen.shape[1], device=device).expand(tasks, -1).unsqueeze(-1)

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
+from metalearn_lite.datasets import ClassImages
 from metalearn_lite.drawing import Groups, groups_of, pool_of, random_subsets
 from metalearn_lite.randomness import seeded
 
@@ -48,3 +49,32 @@ def test_what_cannot_be_drawn_from_is_named():
     with pytest.raises(ValueError, match="need 4 images of each class, but the data holds 3"):
         pool_of(torch.zeros(5, 3, 2), None, 2, 2)
     assert pool_of(torch.zeros(5, 3, 2), 5, 1, 2).shape == (5, 3, 2)
+
+
+def test_of_unequal_populations_each_number_is_drawn_as_often_and_none_beyond():
+    sizes = torch.tensor([2, 3, 5])
+    drawn = random_subsets((2000, 3), sizes.expand(2000, 3), 2, seeded(0))
+    for column, size in enumerate(sizes.tolist()):
+        rows = drawn[:, column]
+        assert (rows[:, 0] != rows[:, 1]).all()
+        counts = Counter(map(tuple, rows.tolist()))
+        assert set(counts) == {(i, j) for i in range(size) for j in range(size) if i != j}
+        share = 2000 / (size * (size - 1))
+        assert all(abs(n - share) < 5 * share**0.5 for n in counts.values())
+
+
+def test_equal_populations_are_drawn_as_one():
+    drawn = random_subsets((50, 3), torch.full((50, 3), 9), 4, seeded(0))
+    assert torch.equal(drawn, random_subsets((50, 3), 9, 4, seeded(0)))
+
+
+def test_classes_with_too_few_are_named_with_what_to_do():
+    images = torch.zeros(3, 5, 1, 2, 2)
+    data = ClassImages(images, ("ash", "elm", "oak"), ("x",) * 3, counts=(3, 5, 2))
+    assert pool_of(data, 3, 1, 1) is images
+    with pytest.raises(
+        ValueError,
+        match=r"need 4 images of each class, but ash has 3, oak has 2: with_at_least\(4\)",
+    ):
+        pool_of(data, 3, 2, 2)
+    assert pool_of(data.with_at_least(4), 1, 2, 2).shape[0] == 1

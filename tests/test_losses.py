@@ -104,8 +104,17 @@ def test_empty_sets_and_outputs_without_a_row_are_refused(outputs, targets):
 
 
 def test_labels_are_not_read_while_a_gpu_records_and_are_everywhere_else(monkeypatch):
-    on_gpu = SimpleNamespace(is_cuda=True, min=lambda: 0, max=lambda: 3)
+    on_gpu = SimpleNamespace(is_cuda=True, is_floating_point=bool, min=lambda: 0, max=lambda: 3)
     for recording in (True, False):
         monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda r=recording: r)
         assert _outside(on_gpu, 3) is not recording
         assert _outside(LABELS, 2) is True and _outside(LABELS, 3) is False
+
+
+def test_queries_without_labels_are_told_that_they_cannot_be_trained_on():
+    with pytest.raises(ValueError, match=r"from -1 to -1: .*; queries without labels can be answ"):
+        task_loss(random(4, 3), torch.full((4,), -1))
+    targets = random(4, 3)
+    targets[1, 2] = math.nan
+    with pytest.raises(ValueError, match="targets hold NaN: expected a number for each query"):
+        task_loss(random(4, 3), targets)

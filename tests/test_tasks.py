@@ -489,3 +489,60 @@ def test_a_cpu_generator_gives_the_same_episodes_on_a_gpu(numbered):
         there = moved.sample(torch.Generator().manual_seed(0))
         assert there.support_x.is_cuda
         assert torch.equal(here.support_x, there.support_x.cpu())
+
+
+def unequal(numbered, counts):
+    """The numbered images of the first classes, so many of each."""
+    images = numbered[: len(counts)].clone()
+    for row, count in zip(images, counts, strict=True):
+        row[count:] = torch.nan
+    names = tuple(f"class {i}" for i in range(len(counts)))
+    return ClassImages(images, names, names, counts=tuple(counts))
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+def test_classes_of_unequal_numbers_lose_nothing_and_invent_nothing(numbered, generator, batch):
+    counts = [3, 7, 4, 20]
+    tasks = ImageTasks(unequal(numbered, counts), ways=3, shots=1, queries=2)
+    drawn = Counter()
+    for _ in range(400):
+        for episode in tasks.sample(generator, batch).unbind():
+            check_classes(episode, 3)
+            check_images(episode)
+            x = torch.cat([episode.support_x, episode.query_x])
+            assert x.isfinite().all()
+            drawn.update(zip(*(part.tolist() for part in addresses(x)), strict=True))
+    assert set(drawn) == {(c, i) for c, count in enumerate(counts) for i in range(count)}
+    for c, count in enumerate(counts):  # three images of a class in three of four episodes
+        each = [drawn[c, i] for i in range(count)]
+        assert_chance(each, 400 * (batch or 1), 0.75 * 3 / count)
+
+
+def test_unequal_numbers_within_groups(numbered, generator):
+    data = unequal(numbered, [2, 3, 5, 4])
+    groups = dict(zip(data.class_names, "aabb", strict=True))
+    tasks = ImageTasks(data.with_groups(groups), 2, 1, 1, within_groups=True)
+    episode = tasks.sample(generator, 300)
+    classes, numbers = addresses(torch.cat([episode.support_x, episode.query_x], dim=1))
+    assert ((classes < 2).all(dim=1) | (classes >= 2).all(dim=1)).all()
+    seen = set(zip(classes.flatten().tolist(), numbers.flatten().tolist(), strict=True))
+    assert len(seen) == 2 + 3 + 5 + 4
+
+
+def test_classes_with_too_few_images_are_named(numbered):
+    with pytest.raises(ValueError, match=r"class 0 has 2, class 2 has 4: with_at_least\(5\)"):
+        ImageTasks(unequal(numbered, [2, 5, 4, 6]), ways=2, shots=2, queries=3)
+
+
+def test_an_episode_without_query_labels_holds_unknown_ones(numbered):
+    x, y = numbered[:2, 0], torch.tensor([0, 1])
+    for episode in (Episode(x, y, numbered[:3, 1]), Episode(x, y, numbered[:3, 1], None)):
+        assert episode.query_y.tolist() == [-1] * 3 and episode.batch is None
+    batch = Episode(x[None], y[None], numbered[None, :3, 1])
+    assert batch.query_y.tolist() == [[-1] * 3]
+    values = Episode(x, torch.zeros(2, 1), numbered[:3, 1])
+    assert values.query_y.shape == (3, 1) and values.query_y.isnan().all()
+    spans = Episode(x, torch.zeros(2, 4).long(), x, is_batch=False)
+    assert spans.query_y.shape == (2, 4)
+    with pytest.raises(ValueError, match="support_y is a list: expected a tensor"):
+        Episode(x, [0, 1], x)

@@ -40,14 +40,15 @@ def image_names(images: Tensor) -> dict[bytes, tuple[int, int]]:
     """Return class and number of each image, by its content.
 
     Args:
-        images: ``(classes, examples, ...)``.
+        images: ``(classes, examples, ...)``; what is NaN stands for none, as in ``ClassImages``.
 
     Raises:
         ValueError: if two are the same.
     """
     names: dict[bytes, tuple[int, int]] = {}
     for c, of_class in enumerate(images):
-        for i, key in enumerate(image_keys(of_class)):
+        there = [i for i, image in enumerate(of_class) if not image.isnan().all()]
+        for i, key in zip(there, image_keys(of_class[there]), strict=True):
             if key in names:
                 raise ValueError(
                     f"images {names[key]} and {(c, i)} are the same: expected all different; "

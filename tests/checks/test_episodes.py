@@ -347,3 +347,17 @@ def test_five_standard_errors_above_chance_are_too_many(same, found):
     order = _LabelOrder()
     order.chances, order.same = [0.2] * 100, same  # 20 by chance, with a standard error of 4
     assert ("fixed labels" in order.faults()) == found
+
+
+def test_classes_of_unequal_numbers_are_audited_by_their_images():
+    counts = (20, 7, 6, 15, 12)
+    images = POOL[:5].clone()
+    for row, count in zip(images, counts, strict=True):
+        row[count:] = torch.nan
+    data = ClassImages(images, tuple("abcde"), tuple("abcde"), counts=counts)
+    sizes = {"ways": 3, "shots": 2, "queries": 4}
+    honest = ImageTasks(data, **sizes)
+    assert audit(honest, images=images, **sizes).faults == {}
+    blind = ImageTasks(images, **sizes)  # a sampler that does not know where a class ends
+    with pytest.raises(ValueError, match="an image of an episode is not among images"):
+        audit(blind, images=images, **sizes)

@@ -113,3 +113,11 @@ def test_a_bound_that_would_make_numbers_coincide_is_refused(least):
 def test_the_largest_set_that_is_allowed_has_all_its_images_different():
     values = marked_images(2**10, 2**10, shape=(1,), least=0.89)
     assert len(values.unique()) == 2**20
+
+
+def test_what_is_nan_stands_for_no_image():
+    images = marked_images(2, 4, shape=(1, 2, 2))
+    images[0, 2:] = torch.nan
+    names = image_names(images)
+    assert set(names.values()) == {(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (1, 3)}
+    assert all(names[image_keys(images[c, i : i + 1])[0]] == (c, i) for c, i in names.values())

@@ -113,3 +113,58 @@ def test_images_go_to_a_device_and_factors_stay():
     moved = data.to("meta")
     assert moved.images.device.type == "meta" and moved.images.shape == images.shape
     assert moved.factors["size"].device.type == data.images.device.type == "cpu"
+
+
+@pytest.fixture
+def unequal(small):
+    """The same, with 3, 5, 1 and 2 examples."""
+    images = small.images.clone()
+    counts = (3, 5, 1, 2)
+    for row, count in zip(images, counts, strict=True):
+        row[count:] = torch.nan
+    return ClassImages(images, small.class_names, small.groups, small.split, counts=counts)
+
+
+def test_unequal_numbers_stay_with_their_classes(small, unequal):
+    assert unequal.sizes == (3, 5, 1, 2) and small.sizes == (5,) * 4
+    assert repr(unequal) == "ClassImages(4 classes x 1 to 5 examples, 3 groups)"
+    assert unequal.select([3, 0]).counts == (2, 3)
+    train, test = unequal.split_groups()
+    assert train.counts == (3, 5) and test.counts == (1, 2)
+    assert unequal.rotated().counts == (3, 5, 1, 2) * 4
+    assert unequal.to("meta").counts == (3, 5, 1, 2)
+
+
+def test_flatten_leaves_out_what_is_not_there(unequal):
+    x, y = unequal.flatten()
+    assert y.tolist() == [0, 0, 0, 1, 1, 1, 1, 1, 2, 3, 3] and x.isfinite().all()
+    assert x[:, 0, 0, 0].tolist() == y.tolist()
+    assert x[:, 0, 0, 1].tolist() == [0, 1, 2, 0, 1, 2, 3, 4, 0, 0, 1]
+
+
+def test_examples_that_a_class_does_not_have_are_refused(unequal):
+    enough = unequal.with_at_least(2)
+    assert enough.examples(0, 2).images.isfinite().all() and enough.examples(0, 2).counts == ()
+    with pytest.raises(ValueError, match="examples 0 to 3: expected a range within 0 to 2"):
+        enough.examples(0, 3)
+
+
+def test_classes_with_enough_are_kept(unequal):
+    assert unequal.with_at_least(3).class_names == ("a", "b")
+    assert unequal.with_at_least(1).class_names == unequal.class_names
+    with pytest.raises(ValueError, match="no class has 6 images: expected 5 or fewer"):
+        unequal.with_at_least(6)
+
+
+def test_groups_can_be_said_afterwards(unequal):
+    said = unequal.with_groups({"a": "x", "b": "y", "c": "x", "d": "y"})
+    assert said.groups == ("x", "y", "x", "y") and said.split == {}
+    assert said.split_groups(["x"], ["y"])[0].class_names == ("a", "c")
+    with pytest.raises(ValueError, match=r"classes \['c', 'd'\] have no group"):
+        unequal.with_groups({"a": "x", "b": "y"})
+
+
+@pytest.mark.parametrize("counts", [(3, 5, 1), (3, 5, 0, 2), (3, 6, 1, 2)])
+def test_counts_that_do_not_fit_are_errors(small, counts):
+    with pytest.raises(ValueError, match="expected 4 from 1 to 5"):
+        ClassImages(small.images, small.class_names, small.groups, counts=counts)

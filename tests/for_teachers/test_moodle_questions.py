@@ -102,7 +102,8 @@ def test_the_bank_has_no_fault_and_holds_every_question(bank, xml):
     assert in_chapters >= 3 * 11
     asked = ET.fromstring(xml).findall("question[@type='multichoice']")
     assert len(asked) == in_chapters + 8
-    assert list(bank)[:2] == ["Before the course", "Few examples"] and len(bank) == 12
+    assert list(bank)[:2] == ["Before the course", "Few examples"]
+    assert len(bank) == 1 + len(stored)
 
 
 def test_all_html_stands_in_cdata(xml):
