@@ -3,7 +3,7 @@
 from metalearn_lite.datasets.augmentation import per_image
 from metalearn_lite.datasets.class_images import ClassImages
 from metalearn_lite.datasets.cropping import crop_to_ink
-from metalearn_lite.datasets.loading import digits, glyphs, omniglot
+from metalearn_lite.datasets.loading import digits, glyphs, omniglot, printed_letters
 
 __all__ = [
     "ClassImages",
@@ -12,4 +12,5 @@ __all__ = [
     "glyphs",
     "omniglot",
     "per_image",
+    "printed_letters",
 ]
