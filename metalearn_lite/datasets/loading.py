@@ -4,6 +4,7 @@ All are ``ClassImages``: ``(classes, examples, 1, 28, 28)``, ink 1 on ground 0. 
 make is cached, see ``cache``.
 """
 
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,34 @@ def glyphs(
         rendering.GLYPH_SPLIT,
         data["factors"],
         {name: tuple(names) for name, names in data["factor_names"].items()},
+    )
+
+
+def printed_letters() -> ClassImages:
+    """Print letters in the twelve faces of the fonts that come inside matplotlib.
+
+    The classes are those characters of ``glyphs`` that all faces have. They are not warped: the
+    examples of a letter differ as typefaces do, in serifs, weight, slant and width.
+
+    Returns:
+        Letters by script, ``(letters, 12, 1, 28, 28)``, with the split of the glyphs by script and
+        the factor ``face``.
+    """
+    faces, known = tuple(rendering.FACES), set(glyphs().class_names)
+    letters = [c for c in rendering.letters(*faces) if unicodedata.name(c) in known]
+    images = [rendering.plain_bitmaps(letters, face) for face in faces]
+    groups = tuple(rendering.script_of(c) for c in letters)
+    split = {
+        part: tuple(script for script in scripts if script in groups)
+        for part, scripts in rendering.GLYPH_SPLIT.items()
+    }
+    return ClassImages(
+        torch.stack(images, dim=1).unsqueeze(2),
+        tuple(unicodedata.name(c) for c in letters),
+        groups,
+        split,
+        {"face": torch.arange(len(faces)).repeat(len(letters), 1)},
+        {"face": faces},
     )
 
 

@@ -30,6 +30,12 @@ FAMILIES = {
     "DejaVu Sans Mono": "DejaVuSansMono.ttf",
     "DejaVu Serif": "DejaVuSerif.ttf",
 }
+FACES = {  # the four faces of each family
+    f"{family} {style}".rstrip(): file.replace(".", f"-{style}." if style else ".")
+    for family, file in FAMILIES.items()
+    for lean in ("Italic" if family == "DejaVu Serif" else "Oblique",)
+    for style in ("", "Bold", lean, f"Bold{lean}")
+}
 # First word of a letter's Unicode name -> script. Of two look-alikes the earlier script
 # keeps its letter: the scripts that most readers know, then the small ones.
 SCRIPTS = {
@@ -146,9 +152,14 @@ def script_of(character: str) -> str:
     return SCRIPTS.get(unicodedata.name(character, "").split(" ")[0], "")
 
 
-def letters() -> tuple[str, ...]:
-    """List the plain letters of DejaVu Sans: no marks, ligatures or presentation forms."""
-    codes = sorted(_font("DejaVu Sans").get_charmap())
+def letters(*faces: str) -> tuple[str, ...]:
+    """List the plain letters of DejaVu Sans: no marks, ligatures or presentation forms.
+
+    Args:
+        *faces: keys of ``FACES`` that must have them too.
+    """
+    others = [_font(face).get_charmap() for face in faces]
+    codes = sorted(set(_font("DejaVu Sans").get_charmap()).intersection(*others))
     return tuple(c for c in map(chr, codes) if script_of(c) and _is_plain(c))
 
 
@@ -157,7 +168,7 @@ def plain_bitmaps(characters: Sequence[str], family: str, *, pen: bool = False) 
 
     Args:
         characters: n letters.
-        family: a key of ``FAMILIES``.
+        family: a key of ``FAMILIES`` or ``FACES``.
         pen: draw with a pen ``PLAIN_STROKE`` wide, not as the font has them.
 
     Returns:
@@ -168,9 +179,9 @@ def plain_bitmaps(characters: Sequence[str], family: str, *, pen: bool = False) 
 
 
 def _font(family: str) -> FT2Font:
-    if family not in FAMILIES:
-        raise ValueError(f"got family {family!r}: expected one of {', '.join(FAMILIES)}")
-    return FT2Font(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / FAMILIES[family]))
+    if family not in FACES:
+        raise ValueError(f"got family {family!r}: expected one of {', '.join(FACES)}")
+    return FT2Font(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / FACES[family]))
 
 
 def _is_plain(character: str) -> bool:

@@ -14,8 +14,9 @@ from metalearn_lite.evaluation import evaluate
 from metalearn_lite.judging import LEARNERS, METHODS, learner_from, read_ledger
 from metalearn_lite.maml import maml_predict
 from metalearn_lite.models import conv4
+from metalearn_lite.models.photographs import efficientnet_lite0
 from metalearn_lite.multitask import factor_tasks
-from metalearn_lite.prototypes import prototype_predict
+from metalearn_lite.prototypes import prototype_logits, prototype_predict, prototypes, ridge_head
 from metalearn_lite.tasks import ImageTasks
 
 
@@ -47,6 +48,11 @@ def comparison_recipe():
 @pytest.fixture(scope="module")
 def omniglot_recipe():
     return load_recipe("omniglot_maml")
+
+
+@pytest.fixture(scope="module")
+def photograph_recipe():
+    return load_recipe("photographs")
 
 
 @pytest.fixture(scope="module")
@@ -306,3 +312,84 @@ def test_the_weights_score_on_handwriting_what_the_page_says(omniglot_root):
     found = evaluate(model, predict, tasks, episodes=100, generator=generator)
     expected = run["scores"]["15 queries, queries, 1 steps"]["percent"] / 100
     assert abs(found.mean - expected) < 2 * found.half_width
+
+
+# Photographs
+
+
+def photographs():
+    return json.loads((RESULTS / "photographs.json").read_text(encoding="utf-8"))["draws"]
+
+
+def test_layers_are_scored_on_the_episodes_of_the_comparison(photograph_recipe):
+    test = glyphs().split_groups()[2]
+    drawn = photograph_recipe.Drawn.of(test, 1)
+    found = photograph_recipe.nearest_mean(test.images.flatten(0, 1).flatten(1), drawn)
+    stored = load_checkpoint(RESULTS / "fair_comparison/answers_0.zip")["1/glyphs/nearest pixel"]
+    assert (found - stored[1].int()).abs().max() <= 1  # a tie
+
+
+@pytest.mark.parametrize("shots", [1, 5])
+def test_numbers_of_pictures_are_scored_as_the_package_scores_pictures(
+    photograph_recipe, monkeypatch, shots
+):
+    monkeypatch.setattr(photograph_recipe, "EPISODES", 30)
+    test = glyphs().split_groups()[2]
+    tasks = ImageTasks(test.images.flatten(2), 5, shots, 15)
+
+    def means(_, task):
+        return prototype_logits(task.query_x, prototypes(task.support_x, task.support_y))
+
+    def ridge(_, task):
+        head = ridge_head(task.support_x, task.support_y, penalty=0.1)
+        return torch.nn.functional.linear(task.query_x, *head)
+
+    rows, drawn = test.images.flatten(0, 1).flatten(1), photograph_recipe.Drawn.of(test, shots)
+    for predict, right in (
+        (means, photograph_recipe.nearest_mean(rows, drawn)),
+        (ridge, photograph_recipe.ridge(rows, drawn, 0.1)),
+    ):
+        expected = evaluate(
+            None, predict, tasks, episodes=30, generator=photograph_recipe.seeded(2)
+        )
+        assert (right / 75 - expected.values).abs().max() < 0.02  # a tie
+
+
+def test_each_layer_is_that_of_the_network(photograph_recipe):
+    network, images = efficientnet_lite0(), glyphs().images[:2, :9].flatten(0, 1)
+    rows = photograph_recipe.photograph_rows(network, images, 64)
+    assert len(rows) == 36
+    for name in ("64/1/17", "64/3/9"):
+        _, pool, layer = map(int, name.split("/"))
+        z = network.up_to(layer, pool=pool, side=64)(images).detach()
+        torch.testing.assert_close(rows[name], z / z.norm(dim=1, keepdim=True))
+
+
+def test_layers_are_chosen_on_validation_classes_alone(photograph_recipe):
+    ledger = photographs()
+    assert set(ledger) == {*photograph_recipe.VALIDATION, *photograph_recipe.TEST}
+    for name in photograph_recipe.VALIDATION:
+        for side, chosen in ledger[name]["chosen"].items():
+            assert chosen == photograph_recipe.best(ledger[name]["layers"], int(side))
+    for name, (_, validation) in photograph_recipe.TEST.items():
+        assert ledger[name]["chosen on"] == validation and validation != name
+        for side, chosen in ledger[validation]["chosen"].items():
+            scores = ledger[name]["scores"][f"chosen layer, {side}"]
+            for shots, mean in ledger[name]["layers"][chosen].items():
+                assert scores[shots][0] == mean
+    tried = ledger["glyphs, validation"]["ridge"]
+    assert tried["penalty"] == max(map(float, tried["tried"]), key=lambda p: sum(
+        tried["tried"][str(p)].values()
+    ))  # fmt: skip
+
+
+def test_the_answers_on_photographs_add_up_to_the_scores_of_the_ledger(photograph_recipe):
+    for name in photograph_recipe.TEST:
+        right = load_checkpoint(RESULTS / f"photographs/{name.replace(' ', '_')}.zip")
+        for row, by_shots in photographs()[name]["scores"].items():
+            for shots, (mean, half_width) in by_shots.items():
+                questions = 35 if name == "printed letters" else 75
+                assert right[f"{shots}/{row}"].double().mean() / questions == pytest.approx(
+                    mean, abs=1e-5
+                )
+                assert half_width < 0.01

@@ -12,6 +12,7 @@ from metalearn_lite.datasets import (
     glyphs,
     omniglot,
     omniglot_archive,
+    printed_letters,
     rendering,
 )
 
@@ -232,3 +233,30 @@ def test_nothing_is_fetched_unless_it_is_asked_for(tmp_path, monkeypatch):
         with pytest.raises(FileNotFoundError):
             omniglot(tmp_path, **options)
     assert asked == [False, True]
+
+
+# printed letters
+
+
+def test_printed_letters_are_those_of_the_glyphs_that_all_faces_have():
+    data, known = printed_letters(), glyphs()
+    assert data.images.shape[1:] == (12, 1, 28, 28) and len(data) > 300
+    assert set(data.class_names) < set(known.class_names)
+    assert data.images.amax(dim=(2, 3, 4)).min() > 0.5  # no face lacks a letter
+    faces = data.factor_names["face"]
+    assert len(set(faces)) == 12 and data.factors["face"].tolist() == [[*range(12)]] * len(data)
+    some = [rendering.letters(*faces).index(c) for c in "ა"]
+    assert len(some) == 1
+    index = data.class_names.index("GEORGIAN LETTER AN")
+    for number, face in enumerate(faces):
+        expected = rendering.plain_bitmaps("ა", face)[0]
+        torch.testing.assert_close(data.images[index, number, 0], expected, atol=0.02, rtol=0)
+    flat = data.images[index].flatten(1)
+    assert torch.cdist(flat, flat).fill_diagonal_(1).min() > 0.1  # no face twice
+
+
+def test_printed_letters_are_split_like_the_glyphs():
+    data = printed_letters()
+    for part, scripts in data.split.items():
+        assert scripts and set(scripts) <= set(rendering.GLYPH_SPLIT[part])
+    assert sum(map(len, data.split_groups())) == len(data)
