@@ -51,14 +51,15 @@ def test_each_session_names_a_deck_and_slides_that_are_there():
     shown = set()
     for _, text in sessions:
         named = re.search(r"^\*Deck:\* (.+?)\n\n", text, re.M | re.S)[1]
-        assert (decks := re.findall(r"`(\w+)`([^`]*)", named)), named
+        decks = re.findall(r"`(\w+)`([^`]*)", named)
+        assert decks, named
         for deck, where in decks:
             slides = (ROOT / "slides" / f"{deck}.md").read_text(encoding="utf-8")
             for title in re.findall(r"\*([^*]+)\*", where):
                 assert f"\n## {title.rstrip('.')}\n" in slides, title
             shown.add(deck)
-    decks = {path.stem for path in (ROOT / "slides").glob("*.md")} - {"index"}
-    assert shown == decks
+    made = {path.stem for path in (ROOT / "slides").glob("*.md")} - {"index"}
+    assert shown == made
 
 
 @pytest.mark.long
