@@ -4,7 +4,8 @@ A cell that is expected to print there (a progress bar, a warning the text speak
 carries the tag ``remove-stderr``, by which the page leaves that output out as well.
 
 And what a chapter may do: glue numbers in full precision, whose last digits differ from
-processor to processor. What a cell prints is compared; what it glues is not.
+processor to processor. What a cell prints is compared; what it glues is not, and neither are
+figures, in lines no more than in pixels.
 
 A chapter that passes is kept for the build of the book, which then need not run it.
 """
@@ -38,6 +39,7 @@ def start_kernel_patiently(*arguments, **options):
 nbval.kernel.start_new_kernel = start_kernel_patiently
 
 GLUED = "application/papermill.record/text/plain"
+LINES = "image/svg+xml"
 RECORDER = pytest.StashKey[Recorder]()
 
 
@@ -49,7 +51,7 @@ def pytest_configure(config):
 
 def pytest_runtest_setup(item):
     if isinstance(item, IPyNbCell) and GLUED not in item.parent.skip_compare:
-        item.parent.skip_compare += (GLUED,)
+        item.parent.skip_compare += (GLUED, LINES)
 
 
 @pytest.hookimpl(wrapper=True)

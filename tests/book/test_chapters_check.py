@@ -65,6 +65,16 @@ def test_a_glued_number_may_have_other_last_digits_but_not_a_printed_one(tmp_pat
         assert status == expected, text
 
 
+def test_a_figure_may_look_another_way_but_what_is_printed_beside_it_may_not(tmp_path):
+    data = {"image/svg+xml": "<svg/>", "text/plain": "<IPython.core.display.SVG object>"}
+    source = "from IPython.display import SVG, display\ndisplay(SVG('<svg><g/></svg>'))\nprint({})"
+    for shown, expected in (("'two'", 0), ("'three'", 1)):
+        compared = cell(source.format(shown), "two\n", tags=COMPARED)
+        compared.outputs.insert(0, new_output("display_data", data=data))
+        status, text = check(tmp_path, compared)
+        assert status == expected, text
+
+
 def test_a_cell_that_raises_fails(tmp_path):
     status, text = check(tmp_path, cell("assert 1 + 1 == 3, 'arithmetic is broken'"))
     assert status == 1 and "arithmetic is broken" in text
