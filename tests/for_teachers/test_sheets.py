@@ -167,6 +167,39 @@ def test_the_answers_on_prototypes_are_right():
     assert (2 * means @ on_the_line - (means**2).sum(1)).diff().item() == 0
 
 
+def test_the_answers_on_averages_of_a_map_are_right():
+    x, y = torch.zeros(2, 1, 1, 4, 4)
+    x[..., 1, 0], y[..., 3, 2] = 1, 1
+    moved = x.roll((2, 2), (2, 3))
+    for parts in (1, 2):
+        numbers = F.adaptive_avg_pool2d(torch.zeros(1, 80, 4, 4), parts).numel()
+        assert str(numbers) in scheme(18, "a")
+    assert "1/16 for both" in scheme(18, "b")
+    assert F.adaptive_avg_pool2d(x, 1).item() == F.adaptive_avg_pool2d(y, 1).item() == 1 / 16
+    quarters = [F.adaptive_avg_pool2d(m, 2) for m in (x, y, moved)]
+    assert not quarters[0].equal(quarters[1]) and quarters[2].equal(quarters[1])
+    norm = torch.nn.BatchNorm2d(3).train()
+    torch.nn.init.normal_(norm.weight), torch.nn.init.normal_(norm.bias)
+    out = norm(torch.randn(1, 3, 4, 4)).mean(dim=(2, 3))
+    assert (out - norm.bias).abs().max() < 1e-6 and "$\\beta$" in scheme(18, "c")
+
+
+def test_the_answers_on_few_pictures_are_right():
+    z, y = torch.tensor([-1.0, 1, -1, 1]), torch.tensor([0, 0, 1, 1])
+
+    def named(i, out):
+        kept = [j for j in range(4) if j not in out]
+        means = torch.stack([z[[j for j in kept if y[j] == k]].mean() for k in (0, 1)])
+        distances = (z[i] - means).abs()
+        return distances[y[i]].item(), distances[1 - y[i]].item()
+
+    assert all(named(i, [i]) == (2, 1) for i in range(4))
+    assert "None:" in scheme(19, "a") and "distance 2" in scheme(19, "a")
+    assert all(len(set(named(i, [i, (i + 2) % 4]))) == 1 for i in range(4))
+    error = 100 * math.sqrt(0.75 * 0.25 / 40)
+    assert f"{error:.1f}" in scheme(19, "c") and f"{1.96 * error:.1f}" in scheme(19, "c")
+
+
 def test_the_oral_sheet_has_an_opener_for_each_part_and_says_what_is_good():
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     parts = [part["caption"] for part in toc["parts"] if part.get("numbered")]

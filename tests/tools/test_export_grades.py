@@ -1,6 +1,7 @@
 """Grades in the forms that Moodle and Canvas document for their imports."""
 
 import csv
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,8 +21,10 @@ ROSTER = """Student,ID,SIS User ID,SIS Login ID,Section,maml (4711),Final Score
 
 
 @pytest.fixture
-def course(tmp_path):
+def course(tmp_path, monkeypatch):
     """Ada has all points, one by hand waits; ben has some in one assignment; cleo is late."""
+    # nbgrader calls alembic by its name, which a clone does not have on its path
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     with Gradebook(f"sqlite:///{tmp_path / 'gradebook.db'}") as book:
         for name in ("maml", "transfer", "unused"):
             book.add_assignment(name)
