@@ -124,6 +124,7 @@ results: $(INSTALLED)
 	$(RUN) results/fair_comparison.py
 	$(RUN) results/omniglot_maml.py
 	$(RUN) results/omniglot_challenge.py
+	$(RUN) results/photographs.py
 
 # Needs a network: are the addresses that the course names still there?
 links: $(INSTALLED)
