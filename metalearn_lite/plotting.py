@@ -58,7 +58,7 @@ STYLE = {
 def use_style() -> None:
     """Set the look of all figures that follow; called once at the top of a chapter.
 
-    A notebook keeps each of them twice: in pixels for the page, in lines for slides and print.
+    A notebook keeps each of them twice: in pixels for the page, in lines for slides.
     """
     plt.style.use(STYLE)
     if "inline" in plt.get_backend():

@@ -9,7 +9,6 @@ has started. It knows neither a solution nor a check, and gives no verdict.
 
 from __future__ import annotations
 
-import gc
 import io
 import os
 import signal
@@ -71,16 +70,12 @@ class Cells:
 def _shell(main: ModuleType) -> Any:
     """Make what runs cells as Jupyter does, without a history and without printing errors."""
     from IPython.core.interactiveshell import InteractiveShell
-    from IPython.utils.capture import capture_output
     from traitlets.config import Config
 
     config = Config()
     config.HistoryManager.enabled = False
     shell = InteractiveShell.instance(user_module=main, user_ns=vars(main), config=config)
     shell.showtraceback = lambda *_, **__: None  # type: ignore[method-assign]
-    with capture_output():
-        # loads what else each copy would load
-        shell.run_cell("pass", store_history=False)  # type: ignore[no-untyped-call]
     return shell
 
 
@@ -189,8 +184,6 @@ def main(control: int) -> None:
     except Exception as error:
         send(line, {"failed": f"a cell that is given fails: {describe(error)}"})
         return
-    gc.collect()
-    gc.freeze()  # or a copy that looks for garbage would have to have all of this for itself
     send(line, {"said": cells.said})
     with suppress(Broken):
         serve(line, cells)

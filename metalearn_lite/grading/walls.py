@@ -119,7 +119,5 @@ def environment(**more: str) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": "",
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "LANG": "C.UTF-8",
-        # large pages, where the system has them: a copy of the room is made a third sooner
-        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
         **more,
     }
