@@ -99,8 +99,8 @@ class Start:
             yield dict(zip(names, combination, strict=True))
 
 
-def rounded(learn: Callable[..., nn.Module], *, inner_steps: float, **options: Any) -> nn.Module:
-    return learn(inner_steps=max(1, round(inner_steps)), **options)
+def by_reptile(classes: ClassImages, *, inner_steps: float, **options: Any) -> nn.Module:
+    return learners.by_reptile(classes, inner_steps=max(1, round(inner_steps)), **options)
 
 
 def maml(steps: int, inner_lr: float, **kind: Any) -> Start:
@@ -121,7 +121,7 @@ STARTS = {
     "first-order MAML": maml(1, 0.4, first_order=True),
     "ANIL": maml(1, 0.4, head_only=True),
     "Meta-SGD": Start(learners.by_meta_sgd, {"inner_lr": 0.4, "meta_lr": 0.005}),
-    "Reptile": Start(partial(rounded, learners.by_reptile), {"inner_lr": 0.4, "inner_steps": 6.0}),
+    "Reptile": Start(by_reptile, {"inner_lr": 0.4, "inner_steps": 6.0}),
     "prototypes": Start(learners.by_prototypes, {"meta_lr": 0.008}, {"ways": (5, 10, 20)}),
     "ridge": Start(learners.by_ridge, {"meta_lr": 0.008}, {"ways": (5, 10, 20)}),
     "Proto-MAML": Start(learners.by_proto_maml, {"inner_lr": 0.1, "meta_lr": 0.005}),
