@@ -16,15 +16,14 @@ import socket
 import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from functools import partial
 from types import ModuleType
-from typing import Any, NoReturn
-
-import torch
+from typing import Any
 
 from metalearn_lite.classroom.channel import Broken, receive, send
 from metalearn_lite.classroom.closing import close
 from metalearn_lite.classroom.marking import describe, put_back, reply_to, seed_everything
-from metalearn_lite.classroom.sandbox import CELL, CELLS, limit
+from metalearn_lite.classroom.sandbox import CELL, CELLS, be_the_copy, limit
 
 FOREVER = 1e6
 
@@ -93,23 +92,14 @@ def serve(control: socket.socket, cells: Cells) -> None:
         channel = socket.recv_fds(control, 1, 1)[1][0]
         copy = os.fork()
         if copy == 0:
-            _be_the_copy(channel, cells, wish)
+            be_the_copy(partial(_serve_one, channel, cells, wish))
         os.close(channel)  # so that it closes when the copy ends
 
 
-def _be_the_copy(number: int, cells: Cells, wish: dict[str, Any]) -> NoReturn:
-    """Answer on one channel, with no other way out."""
-    status = 1
-    try:
-        os.setsid()
-        channel = _alone(number)
-        torch.set_num_threads(1)
-        (_show if wish["show"] else _answer)(channel, cells, wish)
-        status = 0
-    except Broken:  # nobody asks any more
-        status = 0
-    finally:
-        os._exit(status)
+def _serve_one(number: int, cells: Cells, wish: dict[str, Any]) -> None:
+    """Do what a copy of the room is for."""
+    channel = _alone(number)
+    (_show if wish["show"] else _answer)(channel, cells, wish)
 
 
 def _alone(number: int) -> socket.socket:
