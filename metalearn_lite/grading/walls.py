@@ -19,43 +19,7 @@ from pathlib import Path
 PLACE = "/place"
 PACKAGE = Path(__file__).resolve().parents[1]
 LIMITS = {"nproc": 256, "fsize": 64 * 2**20, "nofile": 1024, "core": 0}
-
-# Arguments: the new root, the folders to show, "--", the command. Nothing of the old root stays.
-BUILD = r"""
-set -e
-PATH=$PATH:/usr/sbin:/sbin
-root=$1; shift
-mount --make-rprivate /
-mount -t tmpfs -o size=64m,nr_inodes=4096,mode=755,nosuid,nodev tmpfs "$root"
-mkdir -p "$root/dev" "$root/proc" "$root/old" "$root/place"
-chmod 1777 "$root/place"
-ln -s place "$root/tmp"
-for file in null zero urandom; do
-    touch "$root/dev/$file"; mount --bind "/dev/$file" "$root/dev/$file"
-done
-while [ "$1" != -- ]; do
-    if [ -L "$1" ]; then
-        mkdir -p "$root$(dirname "$1")"; ln -s "$(readlink "$1")" "$root$1"
-    elif [ -d "$1" ]; then
-        mkdir -p "$root$1"; mount --rbind "$1" "$root$1"
-    else
-        mkdir -p "$root$(dirname "$1")"; cp "$1" "$root$1"
-    fi
-    shift
-done
-shift
-awk -v root="$root/" 'index($5, root) == 1 && $5 !~ "^" root "dev/" {print $5}' \
-    /proc/self/mountinfo | while read -r inside; do
-    mount -o remount,bind,ro,nosuid,nodev "$inside"
-done
-mount -t proc -o nosuid,nodev,noexec proc "$root/proc"
-cd "$root"
-pivot_root . old
-umount -l /old
-rmdir /old
-cd /place
-exec "$@"
-"""
+BUILD = Path(__file__).with_name("walls.sh").read_text(encoding="utf-8")
 
 
 def behind_walls(command: list[str], *, root: Path, shown: list[Path]) -> list[str]:
