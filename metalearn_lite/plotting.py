@@ -11,8 +11,10 @@ is made as wide as the text, they are then still some 8 pixels high.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
+from matplotlib import rc_params_from_file
 from matplotlib.axes import Axes
 from torch import Tensor
 
@@ -39,20 +41,7 @@ COLOURS = {
 MINUS = "\N{MINUS SIGN}"  # as matplotlib writes it beside the axes
 UNNAMED = "#666666"  # what has no colour of its own must not pass for a method that has
 
-STYLE = {
-    "figure.dpi": 120,
-    "figure.facecolor": "white",
-    "figure.constrained_layout.use": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": False,
-    "axes.titlesize": "medium",
-    "font.size": 10,
-    "image.cmap": "gray_r",
-    "legend.frameon": False,
-    "lines.linewidth": 2,
-    "svg.hashsalt": "metalearn_lite",  # names inside are the same in each run
-}
+STYLE = rc_params_from_file(Path(__file__).with_suffix(".mplstyle"), use_default_template=False)
 
 
 def use_style() -> None:
@@ -104,7 +93,8 @@ def score_bars(ax: Axes, scores: Mapping[str, Scores], *, chance: float | None =
         chance: accuracy of guessing, drawn as a dotted line.
     """
     for position, (name, score) in enumerate(scores.items()):
-        _point(ax, score, -position, colour=COLOURS.get(name, UNNAMED))
+        colour = COLOURS.get(name, UNNAMED)
+        intervals(ax, {name: score}, label="_no legend", colour=colour, shift=-position)
     ax.set_yticks([-i for i in range(len(scores))], list(scores))
     ax.set_ylim(-len(scores) + 0.5, 0.5)
     if chance is not None:
@@ -136,8 +126,9 @@ def intervals(
         shift: lines upwards, so that groups do not cover each other.
     """
     for position, score in enumerate(scores.values()):
-        legend = label if position == 0 else None
-        _point(ax, score, shift - position, colour=colour, marker=marker, label=legend)
+        x, y, width = 100 * score.mean, shift - position, 100 * score.half_width
+        legend = None if position else label
+        ax.errorbar(x, y, xerr=width, fmt=marker, capsize=4, color=colour, label=legend)
     ax.set_yticks([-i for i in range(len(scores))], list(scores))
     return ax
 
@@ -208,23 +199,3 @@ def matrix(
     ax.set_yticks(range(len(names)), names)
     ax.spines[:].set_visible(False)
     return ax
-
-
-def _point(
-    ax: Axes,
-    score: Scores,
-    height: float,
-    *,
-    colour: str,
-    marker: str = "o",
-    label: str | None = None,
-) -> None:
-    ax.errorbar(
-        100 * score.mean,
-        height,
-        xerr=100 * score.half_width,
-        fmt=marker,
-        capsize=4,
-        color=colour,
-        label=label,
-    )
