@@ -62,11 +62,8 @@ def ridge_head(
         Bertinetto et al. (2019), section 3. A free bias is the convention of scikit-learn.
     """
     _check_positive("penalty", penalty)
-    ways, dtype, features = (
-        len(count_examples(features, labels, ways)),
-        features.dtype,
-        full_precision(features),
-    )
+    ways, dtype = len(count_examples(features, labels, ways)), features.dtype
+    features = full_precision(features)
     targets = F.one_hot(labels, ways).to(features.dtype)
     z, y = features - features.mean(dim=0), targets - targets.mean(dim=0)
     n, d = z.shape
