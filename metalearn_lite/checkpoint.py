@@ -72,10 +72,7 @@ def describe_tensors(state: Any, name: str = "") -> dict[str, str]:
 
 
 def save_checkpoint(
-    path: Path | str,
-    state: Mapping[str, Any],
-    *,
-    metadata: Mapping[str, Any] | None = None,
+    path: Path | str, state: Mapping[str, Any], *, metadata: Mapping[str, Any] | None = None
 ) -> None:
     """Save ``state`` to ``path``, all or nothing.
 

@@ -21,11 +21,7 @@ DRAWN = 105  # pixels of a side of Omniglot's drawings
 
 
 def glyphs(
-    *,
-    seed: int = 0,
-    examples: int = 20,
-    deduplicate: bool = True,
-    size: int = rendering.SIDE,
+    *, seed: int = 0, examples: int = 20, deduplicate: bool = True, size: int = rendering.SIDE
 ) -> ClassImages:
     """Make the course's own characters, from the fonts that come inside matplotlib.
 

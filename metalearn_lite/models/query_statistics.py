@@ -25,12 +25,7 @@ def check_statistics(statistics: str) -> None:
         raise ValueError(f"statistics is {statistics!r}: expected 'queries', 'single' or 'support'")
 
 
-def answer(
-    model: object,
-    outputs: Answer,
-    task: Episode,
-    statistics: Statistics,
-) -> Tensor:
+def answer(model: object, outputs: Answer, task: Episode, statistics: Statistics) -> Tensor:
     """Compute the outputs for the queries of one task, without a gradient.
 
     Args:

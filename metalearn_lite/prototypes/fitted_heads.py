@@ -76,11 +76,7 @@ def ridge_head(
 
 
 def ridge_loss(
-    model: Network,
-    episode: Episode,
-    *,
-    penalty: float | Tensor = 1.0,
-    scale: float | Tensor = 1.0,
+    model: Network, episode: Episode, *, penalty: float | Tensor = 1.0, scale: float | Tensor = 1.0
 ) -> Tensor:
     """Mean cross-entropy of the queries, an objective for ``meta_train``.
 

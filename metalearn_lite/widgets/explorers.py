@@ -57,11 +57,7 @@ class Explorer:
 
 
 def explorer(
-    draw: Draw,
-    *,
-    page: Values | None = None,
-    label: str = "Try other values",
-    **controls: Any,
+    draw: Draw, *, page: Values | None = None, label: str = "Try other values", **controls: Any
 ) -> Explorer:
     """Let the reader of a live notebook move sliders that call Python.
 

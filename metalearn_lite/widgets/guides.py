@@ -34,11 +34,7 @@ class End:
 
 
 def guide(
-    questions: Mapping[str, Question],
-    ends: Mapping[str, End],
-    *,
-    scores: Table,
-    label: str,
+    questions: Mapping[str, Question], ends: Mapping[str, End], *, scores: Table, label: str
 ) -> HTML:
     """Ask one question after the other, and end in rows of the table of methods.
 
