@@ -47,6 +47,20 @@ def check_generator(generator: object) -> None:
         )
 
 
+def check_shapes(fits: bool, expected: str, **tensors: Tensor) -> None:
+    """Raise a ``ValueError`` that tells the shapes of tensors if they do not fit.
+
+    Args:
+        fits: whether they do.
+        expected: the shapes that do, in the order of the tensors, and what to change.
+        **tensors: by names in the plural, as in "queries have shape (3,) and means (5, 2)".
+    """
+    if not fits:
+        (first, shape), *others = ((name, tuple(t.shape)) for name, t in tensors.items())
+        told = "".join(f" and {name} {found}" for name, found in others)
+        raise ValueError(f"{first} have shape {shape}{told}: expected {expected}")
+
+
 def _value(number: object) -> float:
     """Return a number, or that of a tensor of one; NaN for anything else."""
     if isinstance(number, Tensor) and number.numel() == 1:
