@@ -29,7 +29,7 @@ def check_not_negative(**numbers: object) -> None:
             raise ValueError(f"{name} is {number}: expected a finite number, 0 or more")
 
 
-def check_kind(kind: type, **objects: object) -> None:
+def check_kind(kind: type, /, **objects: object) -> None:
     """Raise a ``ValueError`` if an object is not of a kind."""
     for name, found in objects.items():
         if not isinstance(found, kind):

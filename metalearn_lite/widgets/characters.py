@@ -7,6 +7,7 @@ the sheet, the answers and, in a worker where the browser has one, the gradient 
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -95,10 +96,7 @@ def row(name: str, method: Answering) -> dict[str, Any]:
             f"{name} has {method.network.head.out_features} outputs: expected {WAYS}, as many as "
             "characters are drawn; models.new_head makes such a head"
         )
-    options = {"fresh_head": method.fresh_head, "company": method.company}
-    return {"network": page_network(method.network), "steps": method.steps, "rate": method.rate} | (
-        options
-    )
+    return vars(method) | {"network": page_network(method.network)}
 
 
 def in_bits(script: str, images: Tensor) -> Sequence[Sequence[str]]:
@@ -139,18 +137,13 @@ def five_characters(label: str) -> HTML:
 
 def course_methods() -> dict[str, Answering]:
     """Return the rows of the table, with the networks as they are stored."""
-    tuning = {"steps": TUNING_STEPS, "rate": TUNING_LR, "fresh_head": True}
-    inner = {"steps": 2 * INNER_STEPS, "rate": INNER_LR}
+    adapted = partial(Answering, steps=2 * INNER_STEPS, rate=INNER_LR)
     return {
         "nearest pixel": Answering(),
         "prototypes": Answering(stored("prototypes")),
-        "fine-tuning": Answering(stored("fine-tuning"), **tuning),  # type: ignore[arg-type]
-        "MAML": Answering(stored("MAML"), **inner),  # type: ignore[arg-type]
-        "MAML, batch statistics": Answering(
-            stored("MAML, batch statistics"),
-            company=True,
-            **inner,  # type: ignore[arg-type]
-        ),
+        "fine-tuning": Answering(stored("fine-tuning"), TUNING_STEPS, TUNING_LR, fresh_head=True),
+        "MAML": adapted(stored("MAML")),
+        "MAML, batch statistics": adapted(stored("MAML, batch statistics"), company=True),
     }
 
 
