@@ -1,7 +1,5 @@
 """Run a function in a process of its own, so that a loop without end or a crash stays there."""
 
-from __future__ import annotations
-
 import io
 import math
 import os

@@ -7,8 +7,6 @@ has started. It knows neither a solution nor a check, and gives no verdict.
     python -m metalearn_lite.grading.room CONTROL                (the number of an open socket)
 """
 
-from __future__ import annotations
-
 import io
 import os
 import signal

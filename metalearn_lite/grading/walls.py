@@ -6,8 +6,6 @@ place. As root the process becomes nobody; otherwise the system must allow names
 everybody. Where there is none of this, only the limits remain, and ``have_walls`` says so.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 import shutil

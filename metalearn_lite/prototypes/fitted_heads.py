@@ -61,7 +61,7 @@ def ridge_head(
     Reference:
         Bertinetto et al. (2019), section 3. A free bias is the convention of scikit-learn.
     """
-    _check_positive("penalty", penalty)
+    check_positive(penalty=penalty)
     ways, dtype = len(count_examples(features, labels, ways)), features.dtype
     features = full_precision(features)
     targets = F.one_hot(labels, ways).to(features.dtype)
@@ -99,7 +99,7 @@ def ridge_loss(
     Reference:
         Bertinetto et al. (2019), section 3.
     """
-    _check_positive("scale", scale)
+    check_positive(scale=scale)
     losses = []
     for task, support, queries in task_features(features_of(model), episode):
         head = ridge_head(support, task.support_y, ways=count_ways(task), penalty=penalty)
@@ -127,7 +127,7 @@ def ridge_predict(
     Returns:
         Logits ``(m, ways)``, or ``(T, m, ways)``, without a gradient.
     """
-    _check_positive("scale", scale)
+    check_positive(scale=scale)
     fit = partial(ridge_head, penalty=penalty)
     return (scale * head_predict(model, episode, fit, statistics=statistics)).detach()
 
@@ -306,7 +306,3 @@ def head_predict(
 
 def _identity(size: int, like: Tensor) -> Tensor:
     return torch.eye(size, dtype=like.dtype, device=like.device)
-
-
-def _check_positive(name: str, value: float | Tensor) -> None:
-    check_positive(**{name: value.item() if isinstance(value, Tensor) else value})
