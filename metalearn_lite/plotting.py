@@ -184,17 +184,11 @@ def matrix(
     table = [[values.get((row, column), float("nan")) for column in names] for row in names]
     ax.imshow(table, cmap="PuOr", vmin=-limit, vmax=limit)
     for (row, column), value in values.items():
-        strong = abs(value) > 0.6 * limit
-        ax.text(
-            names.index(column),
-            names.index(row),
-            f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", MINUS),  # no negative zero
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="white" if strong else "black",
-            weight="bold" if (row, column) in bold else "normal",
-        )
+        x, y = names.index(column), names.index(row)
+        text = f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", MINUS)  # no negative zero
+        colour = "white" if abs(value) > 0.6 * limit else "black"
+        weight = "bold" if (row, column) in bold else "normal"
+        ax.text(x, y, text, ha="center", va="center", fontsize=8, color=colour, weight=weight)
     ax.set_xticks(range(len(names)), names, rotation=30, ha="right")
     ax.set_yticks(range(len(names)), names)
     ax.spines[:].set_visible(False)

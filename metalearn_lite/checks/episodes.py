@@ -130,12 +130,8 @@ def audit_episodes(
     late |= {} if known is None else known.faults()
     shares = {fault: found[fault] / count for fault in CURES if found[fault]}
     unknown, ungrouped = BY_CLASS if known is None else (), BY_GROUP if groups is None else ()
-    audit = Audit(
-        count,
-        tuple(name for name in CURES if name not in (*unknown, *ungrouped)),
-        shares | dict.fromkeys(late, 1.0),
-        examples | late,
-    )
+    checked = tuple(name for name in CURES if name not in (*unknown, *ungrouped))
+    audit = Audit(count, checked, shares | dict.fromkeys(late, 1.0), examples | late)
     if strict and audit.faults:
         raise ValueError(f"the sampler has {len(audit.faults)} fault(s):\n{audit}")
     return audit

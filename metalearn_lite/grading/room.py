@@ -54,13 +54,10 @@ class Cells:
         with capture_output() as said:
             done = self.shell.run_cell(self.others[number], store_history=False)
         error = done.error_before_exec or done.error_in_exec
-        pictures = [shown.data.get("image/png") for shown in said.outputs or []]
-        words = [shown.data.get("text/plain") for shown in said.outputs or []]
-        found = [
-            {"text": said.stdout},
-            *({"text": f"{w}\n"} for w, p in zip(words, pictures, strict=True) if not p),
-        ]
-        found += [{"picture": picture} for picture in pictures if picture]
+        shown = [output.data for output in said.outputs or []]
+        found = [{"text": said.stdout}]
+        found += [{"text": f"{x.get('text/plain')}\n"} for x in shown if not x.get("image/png")]
+        found += [{"picture": x["image/png"]} for x in shown if x.get("image/png")]
         return [*found, {"error": describe(error)}] if error else found
 
 
