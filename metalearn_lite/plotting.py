@@ -10,6 +10,7 @@ A figure is at most 6 inches wide and its letters have 9 points or more: on a te
 is made as wide as the text, they are then still some 8 pixels high.
 """
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -20,28 +21,12 @@ from torch import Tensor
 
 from metalearn_lite.evaluation import Scores
 
-COLOURS = {
-    "guessing": "#7f7f7f",
-    "nearest pixel": "#56B4E9",
-    "untrained features": "#999999",
-    "from scratch": "#000000",
-    "linear probe": "#E69F00",
-    "fine-tuning": "#D55E00",
-    "multi-task": "#CC79A7",
-    "MAML": "#0072B2",
-    "Reptile": "#009E73",
-    "prototypes": "#882255",
-    "LP-FT": "#8B3F03",
-    "first-order MAML": "#7D8DF9",
-    "ANIL": "#234E82",
-    "Meta-SGD": "#5D67EE",
-    "ridge": "#DAA8B2",
-    "Proto-MAML": "#2733B4",
-}
+PLACE = Path(__file__).parent
+COLOURS: dict[str, str] = json.loads((PLACE / "colours.json").read_text(encoding="utf-8"))
 MINUS = "\N{MINUS SIGN}"  # as matplotlib writes it beside the axes
 UNNAMED = "#666666"  # what has no colour of its own must not pass for a method that has
 
-STYLE = rc_params_from_file(Path(__file__).with_suffix(".mplstyle"), use_default_template=False)
+STYLE = rc_params_from_file(PLACE / "plotting.mplstyle", use_default_template=False)
 
 
 def use_style() -> None:
@@ -49,7 +34,7 @@ def use_style() -> None:
 
     A notebook keeps each of them twice: in pixels for the page, in lines for slides.
     """
-    plt.style.use(STYLE)
+    plt.rcParams.update(STYLE)
     if "inline" in plt.get_backend():
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 

@@ -22,7 +22,7 @@ from metalearn_lite.judging import result_path
 from metalearn_lite.models import Network, conv4
 from metalearn_lite.plotting import COLOURS, UNNAMED
 from metalearn_lite.widgets.engine import page_network
-from metalearn_lite.widgets.filling import filled
+from metalearn_lite.widgets.filling import filled, part
 
 WAYS = 5
 SIDE = 105  # pixels of the sheet, as of Omniglot's drawings
@@ -126,12 +126,7 @@ def five_characters(label: str) -> HTML:
     for script, count in TRAY.items():
         classes = [k for k, group in enumerate(test.groups) if group == script][:count]
         tray[script] = test.images[classes, :3, 0]
-    about = (
-        "The networks were trained beforehand, in Python, on the handwriting of 25 other "
-        "alphabets, and not for equally long: this is for trying, not a comparison. Bars show "
-        "the share that a method gives to each character; for the nearest pixel, which gives "
-        "none, the number is the distance to each, and the bar its closeness."
-    )
+    about = part("five_characters.txt").strip()
     return drawing(course_methods(), tray, label=label, about=about)
 
 
