@@ -119,10 +119,8 @@ def evaluate(
         _check_finite(outputs, index)
         values.append(_score(outputs, episode, metric, index))
         _check_unchanged(before, model, index)
-    return Scores.of(
-        torch.stack([one_number(value, index) for index, value in enumerate(values)]),
-        digest=digest.hexdigest(),
-    )
+    numbers = torch.stack([one_number(value, index) for index, value in enumerate(values)])
+    return Scores.of(numbers, digest=digest.hexdigest())
 
 
 def paired_difference(a: Scores, b: Scores) -> Scores:

@@ -104,9 +104,7 @@ def limit(seconds: float) -> None:
     whole = math.ceil(seconds + time.process_time())
     with open("/proc/self/statm", encoding="ascii") as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
-    for kind, most in (
-        (resource.RLIMIT_AS, (used + MEMORY, used + MEMORY)),
-        (resource.RLIMIT_CPU, (whole, whole + 1)),
-    ):
+    memory = (used + MEMORY, used + MEMORY)
+    for kind, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, (whole, whole + 1))):
         with suppress(ValueError, OSError):  # a lower limit is set already
             resource.setrlimit(kind, most)

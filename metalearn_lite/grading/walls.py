@@ -59,9 +59,7 @@ def _walled(command: list[str], root: Path, shown: list[Path]) -> list[str]:
 
 def _needed() -> list[Path]:
     """List what Python and the package need: no folder within another one that is listed."""
-    system = [
-        Path(name) for name in ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache")
-    ]
+    system = [*map(Path, ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache"))]
     python = [Path(prefix) for prefix in {sys.base_prefix, sys.prefix}]
     apart = [path for path in (*python, PACKAGE) if not _inside(path, system)]
     return system + [path for path in apart if not _inside(path, [p for p in apart if p != path])]
