@@ -29,7 +29,7 @@ def check_not_negative(**numbers: object) -> None:
             raise ValueError(f"{name} is {number}: expected a finite number, 0 or more")
 
 
-def check_kind(kind: type, **objects: object) -> None:
+def check_kind(kind: type, /, **objects: object) -> None:
     """Raise a ``ValueError`` if an object is not of a kind."""
     for name, found in objects.items():
         if not isinstance(found, kind):
@@ -45,6 +45,20 @@ def check_generator(generator: object) -> None:
             f"generator is {generator!r}: expected a torch.Generator, such as "
             "torch.Generator().manual_seed(0)"
         )
+
+
+def check_shapes(fits: bool, expected: str, **tensors: Tensor) -> None:
+    """Raise a ``ValueError`` that tells the shapes of tensors if they do not fit.
+
+    Args:
+        fits: whether they do.
+        expected: the shapes that do, in the order of the tensors, and what to change.
+        **tensors: by names in the plural, as in "queries have shape (3,) and means (5, 2)".
+    """
+    if not fits:
+        (first, shape), *others = ((name, tuple(t.shape)) for name, t in tensors.items())
+        told = "".join(f" and {name} {found}" for name, found in others)
+        raise ValueError(f"{first} have shape {shape}{told}: expected {expected}")
 
 
 def _value(number: object) -> float:

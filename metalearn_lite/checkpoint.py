@@ -14,7 +14,7 @@ import json
 import os
 import pickle
 import re
-import tempfile
+import secrets
 import time
 import zipfile
 import zlib
@@ -44,24 +44,16 @@ def write_atomically(path: Path | str, content: bytes) -> None:
         with contextlib.suppress(OSError):  # another process may be quicker
             if time.time() - left.stat().st_mtime > 3600:
                 left.unlink()
-    descriptor, temporary = tempfile.mkstemp(UNFINISHED, f".{path.name}.", path.parent)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{UNFINISHED}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
-
-
-def _umask() -> int:
-    """Return which permissions new files do not get; it can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def describe_tensors(state: Any, name: str = "") -> dict[str, str]:
@@ -80,10 +72,7 @@ def describe_tensors(state: Any, name: str = "") -> dict[str, str]:
 
 
 def save_checkpoint(
-    path: Path | str,
-    state: Mapping[str, Any],
-    *,
-    metadata: Mapping[str, Any] | None = None,
+    path: Path | str, state: Mapping[str, Any], *, metadata: Mapping[str, Any] | None = None
 ) -> None:
     """Save ``state`` to ``path``, all or nothing.
 

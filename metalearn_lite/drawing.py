@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from metalearn_lite.arguments import check_kind
+from metalearn_lite.arguments import check_kind, check_shapes
 
 
 def random_subsets(
@@ -32,10 +32,7 @@ def pool_of(images: object, ways: int | None, shots: int, queries: int) -> Tenso
     pool = images if isinstance(images, Tensor) else getattr(images, "images", None)
     check_kind(Tensor, images=pool)
     assert isinstance(pool, Tensor)
-    if pool.ndim < 3:
-        raise ValueError(
-            f"images have shape {tuple(pool.shape)}: expected (classes, examples, ...)"
-        )
+    check_shapes(pool.ndim >= 3, "(classes, examples, ...)", images=pool)
     classes, examples = pool.shape[:2]
     if ways is not None and classes < ways:
         raise ValueError(

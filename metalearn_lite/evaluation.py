@@ -17,7 +17,7 @@ from scipy.stats import t as student
 from torch import Tensor
 from tqdm import tqdm
 
-from metalearn_lite.arguments import check_counts, check_generator, check_kind
+from metalearn_lite.arguments import check_counts, check_generator, check_kind, check_shapes
 from metalearn_lite.tasks import Episode, Tasks
 from metalearn_lite.tensors import in_float64
 from metalearn_lite.unchanged import changed, copies, one_number
@@ -49,12 +49,9 @@ class Scores:
         """Summarise one value per episode (or per seed)."""
         given = values if isinstance(values, Tensor) else torch.tensor(values, dtype=torch.float64)
         numbers = given.detach().cpu().double()
-        count = len(numbers) if numbers.ndim == 1 else 0
-        if count == 0:
-            raise ValueError(
-                f"values have shape {tuple(numbers.shape)}: expected one number per episode"
-            )
-        half_width = float("inf")
+        fits = numbers.ndim == 1 and len(numbers) > 0
+        check_shapes(fits, "one number per episode", values=numbers)
+        count, half_width = len(numbers), float("inf")
         if count > 1:
             standard_error = numbers.std().item() / count**0.5
             half_width = float(student.ppf(0.975, count - 1)) * standard_error
@@ -122,10 +119,8 @@ def evaluate(
         _check_finite(outputs, index)
         values.append(_score(outputs, episode, metric, index))
         _check_unchanged(before, model, index)
-    return Scores.of(
-        torch.stack([one_number(value, index) for index, value in enumerate(values)]),
-        digest=digest.hexdigest(),
-    )
+    numbers = torch.stack([one_number(value, index) for index, value in enumerate(values)])
+    return Scores.of(numbers, digest=digest.hexdigest())
 
 
 def paired_difference(a: Scores, b: Scores) -> Scores:
@@ -159,11 +154,8 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     """
     if outputs.isnan().any():
         raise ValueError("outputs hold NaN: expected finite numbers, of which one is the largest")
-    if outputs.shape[:-1] != targets.shape:
-        raise ValueError(
-            f"outputs have shape {tuple(outputs.shape)} and labels {tuple(targets.shape)}: "
-            "expected (m, ways) and (m,)"
-        )
+    fits = outputs.shape[:-1] == targets.shape
+    check_shapes(fits, "(m, ways) and (m,)", outputs=outputs, labels=targets)
     return in_float64(outputs.argmax(dim=-1) == targets).mean()
 
 

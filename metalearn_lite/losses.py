@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metalearn_lite.arguments import check_shapes
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 UNLABELLED = "queries without labels can be answered, and not trained on"
 
@@ -27,27 +29,19 @@ def task_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     Raises:
         ValueError: if targets and outputs do not fit each other.
     """
-    if outputs.ndim < 2 or not targets.numel():
-        raise ValueError(
-            f"outputs have shape {tuple(outputs.shape)} and targets {tuple(targets.shape)}: "
-            "expected (n, outputs) and a target for each, n of 1 or more"
-        )
+    expected = "(n, outputs) and a target for each, n of 1 or more"
+    fits = outputs.ndim >= 2 and targets.numel() > 0
+    check_shapes(fits, expected, outputs=outputs, targets=targets)
     rows = outputs.flatten(0, -2)
     if targets.is_floating_point():
-        if targets.shape != outputs.shape:
-            raise ValueError(
-                f"targets have shape {tuple(targets.shape)} and outputs {tuple(outputs.shape)}: "
-                "expected the same; give targets of shape (n, outputs)"
-            )
+        expected = "the same; give targets of shape (n, outputs)"
+        check_shapes(targets.shape == outputs.shape, expected, targets=targets, outputs=outputs)
         if _outside(targets, 0):
             raise ValueError(f"targets hold NaN: expected a number for each query; {UNLABELLED}")
         return default_loss(rows, targets.flatten(0, -2))
     ways = outputs.shape[-1]
-    if targets.shape != outputs.shape[:-1]:
-        raise ValueError(
-            f"labels have shape {tuple(targets.shape)} and outputs {tuple(outputs.shape)}: "
-            f"expected labels {tuple(outputs.shape[:-1])}, one for each row of outputs"
-        )
+    expected = f"labels {tuple(outputs.shape[:-1])}, one for each row of outputs"
+    check_shapes(targets.shape == outputs.shape[:-1], expected, labels=targets, outputs=outputs)
     if targets.dtype != torch.int64 or _outside(targets, ways):
         raise ValueError(
             f"labels are {targets.dtype} from {targets.min().item()} to {targets.max().item()}: "

@@ -10,49 +10,23 @@ A figure is at most 6 inches wide and its letters have 9 points or more: on a te
 is made as wide as the text, they are then still some 8 pixels high.
 """
 
+import json
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
+from matplotlib import rc_params_from_file
 from matplotlib.axes import Axes
 from torch import Tensor
 
 from metalearn_lite.evaluation import Scores
 
-COLOURS = {
-    "guessing": "#7f7f7f",
-    "nearest pixel": "#56B4E9",
-    "untrained features": "#999999",
-    "from scratch": "#000000",
-    "linear probe": "#E69F00",
-    "fine-tuning": "#D55E00",
-    "multi-task": "#CC79A7",
-    "MAML": "#0072B2",
-    "Reptile": "#009E73",
-    "prototypes": "#882255",
-    "LP-FT": "#8B3F03",
-    "first-order MAML": "#7D8DF9",
-    "ANIL": "#234E82",
-    "Meta-SGD": "#5D67EE",
-    "ridge": "#DAA8B2",
-    "Proto-MAML": "#2733B4",
-}
+PLACE = Path(__file__).parent
+COLOURS: dict[str, str] = json.loads((PLACE / "colours.json").read_text(encoding="utf-8"))
 MINUS = "\N{MINUS SIGN}"  # as matplotlib writes it beside the axes
 UNNAMED = "#666666"  # what has no colour of its own must not pass for a method that has
 
-STYLE = {
-    "figure.dpi": 120,
-    "figure.facecolor": "white",
-    "figure.constrained_layout.use": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": False,
-    "axes.titlesize": "medium",
-    "font.size": 10,
-    "image.cmap": "gray_r",
-    "legend.frameon": False,
-    "lines.linewidth": 2,
-    "svg.hashsalt": "metalearn_lite",  # names inside are the same in each run
-}
+STYLE = rc_params_from_file(PLACE / "plotting.mplstyle", use_default_template=False)
 
 
 def use_style() -> None:
@@ -60,7 +34,7 @@ def use_style() -> None:
 
     A notebook keeps each of them twice: in pixels for the page, in lines for slides.
     """
-    plt.style.use(STYLE)
+    plt.rcParams.update(STYLE)
     if "inline" in plt.get_backend():
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
@@ -104,7 +78,8 @@ def score_bars(ax: Axes, scores: Mapping[str, Scores], *, chance: float | None =
         chance: accuracy of guessing, drawn as a dotted line.
     """
     for position, (name, score) in enumerate(scores.items()):
-        _point(ax, score, -position, colour=COLOURS.get(name, UNNAMED))
+        colour = COLOURS.get(name, UNNAMED)
+        intervals(ax, {name: score}, label="_no legend", colour=colour, shift=-position)
     ax.set_yticks([-i for i in range(len(scores))], list(scores))
     ax.set_ylim(-len(scores) + 0.5, 0.5)
     if chance is not None:
@@ -136,8 +111,9 @@ def intervals(
         shift: lines upwards, so that groups do not cover each other.
     """
     for position, score in enumerate(scores.values()):
-        legend = label if position == 0 else None
-        _point(ax, score, shift - position, colour=colour, marker=marker, label=legend)
+        x, y, width = 100 * score.mean, shift - position, 100 * score.half_width
+        legend = None if position else label
+        ax.errorbar(x, y, xerr=width, fmt=marker, capsize=4, color=colour, label=legend)
     ax.set_yticks([-i for i in range(len(scores))], list(scores))
     return ax
 
@@ -193,38 +169,12 @@ def matrix(
     table = [[values.get((row, column), float("nan")) for column in names] for row in names]
     ax.imshow(table, cmap="PuOr", vmin=-limit, vmax=limit)
     for (row, column), value in values.items():
-        strong = abs(value) > 0.6 * limit
-        ax.text(
-            names.index(column),
-            names.index(row),
-            f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", MINUS),  # no negative zero
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="white" if strong else "black",
-            weight="bold" if (row, column) in bold else "normal",
-        )
+        x, y = names.index(column), names.index(row)
+        text = f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", MINUS)  # no negative zero
+        colour = "white" if abs(value) > 0.6 * limit else "black"
+        weight = "bold" if (row, column) in bold else "normal"
+        ax.text(x, y, text, ha="center", va="center", fontsize=8, color=colour, weight=weight)
     ax.set_xticks(range(len(names)), names, rotation=30, ha="right")
     ax.set_yticks(range(len(names)), names)
     ax.spines[:].set_visible(False)
     return ax
-
-
-def _point(
-    ax: Axes,
-    score: Scores,
-    height: float,
-    *,
-    colour: str,
-    marker: str = "o",
-    label: str | None = None,
-) -> None:
-    ax.errorbar(
-        100 * score.mean,
-        height,
-        xerr=100 * score.half_width,
-        fmt=marker,
-        capsize=4,
-        color=colour,
-        label=label,
-    )

@@ -11,6 +11,7 @@ from metalearn_lite.arguments import (
     check_kind,
     check_not_negative,
     check_positive,
+    check_shapes,
 )
 
 
@@ -84,3 +85,13 @@ def test_a_seed_is_no_generator(other):
     check_generator(torch.Generator())
     with pytest.raises(ValueError, match=rf"generator is {other}: expected a torch\.Generator"):
         check_generator(other)
+
+
+def test_shapes_that_fit_pass_and_others_are_told_in_their_order():
+    queries, means = torch.zeros(3), torch.zeros(5, 2)
+    check_shapes(True, "(m, d) and (ways, d)", queries=queries, means=means)
+    told = r"^queries have shape \(3,\) and means \(5, 2\): expected \(m, d\) and \(ways, d\)$"
+    with pytest.raises(ValueError, match=told):
+        check_shapes(False, "(m, d) and (ways, d)", queries=queries, means=means)
+    with pytest.raises(ValueError, match=r"^images have shape \(3,\): expected \(n, h, w\)$"):
+        check_shapes(False, "(n, h, w)", images=queries)

@@ -130,12 +130,8 @@ def audit_episodes(
     late |= {} if known is None else known.faults()
     shares = {fault: found[fault] / count for fault in CURES if found[fault]}
     unknown, ungrouped = BY_CLASS if known is None else (), BY_GROUP if groups is None else ()
-    audit = Audit(
-        count,
-        tuple(name for name in CURES if name not in (*unknown, *ungrouped)),
-        shares | dict.fromkeys(late, 1.0),
-        examples | late,
-    )
+    checked = tuple(name for name in CURES if name not in (*unknown, *ungrouped))
+    audit = Audit(count, checked, shares | dict.fromkeys(late, 1.0), examples | late)
     if strict and audit.faults:
         raise ValueError(f"the sampler has {len(audit.faults)} fault(s):\n{audit}")
     return audit
@@ -213,13 +209,8 @@ class _Known:
         if len(of) > 1:
             yield "several groups", f"classes of {sorted(of)}"
         yield from self.labels.add(classes, y[0] + y[1], ways)
-        self.numbers.add(self._by_label(support, y[0]), self._by_label(query, y[1]))
-
-    def _by_label(self, keys: list[bytes], y: list[int]) -> dict[int, set[int]]:
-        numbers: dict[int, set[int]] = {}
-        for key, label in zip(keys, y, strict=True):
-            numbers.setdefault(label, set()).add(self.names[key][1])
-        return numbers
+        numbers = ([self.names[key][1] for key in keys] for keys in (support, query))
+        self.numbers.add(*(_sets(labels, own) for labels, own in zip(y, numbers, strict=True)))
 
     def faults(self) -> dict[str, str]:
         return self.labels.faults() | self.numbers.faults()
@@ -263,20 +254,12 @@ class _LabelOrder:
         self.chances: list[float] = []  # that a class keeps its label, for each that came again
 
     def add(self, classes: list[int], y: list[int], ways: int) -> Iterator[tuple[str, str]]:
-        by_label: dict[int, set[int]] = {}
-        by_class: dict[int, set[int]] = {}
-        for c, label in zip(classes, y, strict=True):
-            by_label.setdefault(label, set()).add(c)
-            by_class.setdefault(c, set()).add(label)
-        for label, mixed in by_label.items():
+        for label, mixed in _sets(y, classes).items():
             if len(mixed) > 1:
                 yield "mixed class", f"label {label} stands for classes {sorted(mixed)}"
-                break
-        for c, several in by_class.items():
+        for c, several in _sets(classes, y).items():
             if len(several) > 1:
                 yield "class twice", f"class {c} has labels {sorted(several)}"
-                break
-        for c, several in by_class.items():
             label = min(several)
             if c in self.last:
                 self.same += self.last[c] == label
@@ -296,13 +279,16 @@ class _LabelOrder:
         return {"fixed labels": f"{got}, by chance {100 * chance:.0f} %"}
 
 
+def _sets(keys: list[int], values: list[int]) -> dict[int, set[int]]:
+    """Collect the values of each key."""
+    found: dict[int, set[int]] = {}
+    for key, value in zip(keys, values, strict=True):
+        found.setdefault(key, set()).add(value)
+    return found
+
+
 def _late_faults(
-    tasks: Tasks,
-    first: Episode | None,
-    state: Tensor,
-    batch: int | None,
-    repeats: int,
-    count: int,
+    tasks: Tasks, first: Episode | None, state: Tensor, batch: int | None, repeats: int, count: int
 ) -> dict[str, str]:
     if first is None or count < 2:
         return {}

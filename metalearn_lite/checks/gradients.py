@@ -64,12 +64,13 @@ def check_gradient(
     model, episode = in_double(model, episode)
     place = _Place(objective, model, episode)
     gradient = place.gradient()
-    place.check_draws_nothing()
+    size = _typical(gradient)
     generator = generator or torch.Generator().manual_seed(0)
     worst = 0.0
     for _ in range(directions):
         direction = {name: _unit(g.shape, generator).to(g.device) for name, g in gradient.items()}
-        worst = max(worst, place.error(gradient, direction, tolerance))
+        slope = place.slope(direction, size, tolerance)
+        worst = max(worst, abs(slope - _along(gradient, direction)) / max(size, abs(slope)))
         if worst > tolerance:
             _complain(place, gradient, direction, tolerance)
     return worst
@@ -102,7 +103,6 @@ def check_batch(
         raise ValueError("got a single task: expected a batch, as from tasks.sample(generator, 3)")
     model, episode = in_double(model, episode)
     together = _Place(objective, model, episode)
-    together.check_draws_nothing()
     alone = [_Place(objective, model, task) for task in episode.unbind()]
     batch = _joined(together.gradient())
     mean = torch.stack([_joined(place.gradient()) for place in alone]).mean(dim=0)
@@ -147,13 +147,6 @@ class _Place:
     def value(self, move: Mapping[str, Tensor]) -> float:
         return float(self._loss(move).detach())
 
-    def check_draws_nothing(self) -> None:
-        if self.value({}) != self.value({}):
-            raise ValueError(
-                "the objective gives two values at the same parameters: expected a function of "
-                "model and episode alone; draw nothing in it, and turn dropout off"
-            )
-
     def _loss(self, move: Mapping[str, Tensor]) -> Tensor:
         self.model.load_state_dict(self.state)  # also if the objective has changed it
         with torch.no_grad():
@@ -175,17 +168,15 @@ class _Place:
                 "the loss has no gradient on the model: expected one; look for .detach(), .data, "
                 ".item() or torch.no_grad() on the way, or for another model than the one given"
             )
+        if self.value({}) != self.value({}):
+            raise ValueError(
+                "the objective gives two values at the same parameters: expected a function of "
+                "model and episode alone; draw nothing in it, and turn dropout off"
+            )
         return {
             name: torch.zeros_like(p) if g is None else g.detach()
             for (name, p), g in zip(self.params.items(), found, strict=True)
         }
-
-    def error(
-        self, gradient: Mapping[str, Tensor], v: Mapping[str, Tensor], tolerance: float
-    ) -> float:
-        size = _typical(gradient)
-        slope = self.slope(v, size, tolerance)
-        return abs(slope - _along(gradient, v)) / max(size, abs(slope))
 
     def slope(self, v: Mapping[str, Tensor], size: float, tolerance: float) -> float:
         for epsilon in EPSILONS:

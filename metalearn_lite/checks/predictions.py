@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from metalearn_lite.checks.gradients import in_double
 from metalearn_lite.evaluation import Metric, Predict
 from metalearn_lite.tasks import Episode
-from metalearn_lite.unchanged import equal
+from metalearn_lite.unchanged import changed, copies
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,11 @@ def check_unchanged(
             gradient has changed.
     """
     model = copy.deepcopy(model)
-    before, modes = copy.deepcopy(model.state_dict()), _modes(model)
+    before, modes = copies(model), _modes(model)
     function(model, episode)
-    after = model.state_dict()
-    changed = [n for n in before if n not in after or not equal(before[n], after[n])]
-    if changed:
+    if names := changed(before, model):
         raise ValueError(
-            f"the function changes {changed[0]!r} of the model, and {len(changed) - 1} more: "
+            f"the function changes {names[0]!r} of the model, and {len(names) - 1} more: "
             "expected the model as it was, or one task leaks into the next. Adapt a copy "
             "(copy.deepcopy) or parameters by name (torch.func.functional_call); normalise "
             "without running statistics"

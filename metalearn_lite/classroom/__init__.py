@@ -51,10 +51,4 @@ from metalearn_lite.classroom.exercises import attempt
 from metalearn_lite.classroom.marking import NotYet, fresh_seeds, mark
 from metalearn_lite.classroom.variants import Variant
 
-__all__ = [
-    "NotYet",
-    "Variant",
-    "attempt",
-    "fresh_seeds",
-    "mark",
-]
+__all__ = ["NotYet", "Variant", "attempt", "fresh_seeds", "mark"]

@@ -4,8 +4,6 @@ What comes from there was written by a stranger. It is read as JSON, by plain co
 numbers, texts, lists, dictionaries and tensors, and nothing else.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import math

@@ -4,8 +4,6 @@ The body of the function is exchanged, not its name in a module. So it is closed
 somebody holds it: under another name, in a list, in a closure, found by the garbage collector.
 """
 
-from __future__ import annotations
-
 import functools
 import sys
 from collections.abc import Callable, Iterator

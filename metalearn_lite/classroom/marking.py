@@ -4,8 +4,6 @@ The checks of the assignments are properties, and draw new numbers each time the
 they can be shown: there is no value in them that could be copied into an answer.
 """
 
-from __future__ import annotations
-
 import builtins
 import inspect
 import linecache

@@ -1,13 +1,10 @@
 """Run a function in a process of its own, so that a loop without end or a crash stays there."""
 
-from __future__ import annotations
-
 import io
-import json
 import math
 import os
-import select
 import signal
+import socket
 import sys
 import time
 import warnings
@@ -16,6 +13,8 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 from typing import NoReturn
 
 import torch
+
+from metalearn_lite.classroom.channel import Broken, receive, send
 
 MEMORY = 4 * 2**30  # bytes that it may take in addition
 CELL = 60.0  # seconds that a cell of a notebook may compute while grading
@@ -41,63 +40,52 @@ def run_apart(function: Callable[[], str], *, seconds: float) -> str:
     """
     if sys.platform != "linux" or torch.cuda.is_available():
         return function()
-    receive, send = os.pipe()
+    channel, theirs = socket.socketpair()
     with warnings.catch_warnings():  # of threads, none of which the copy needs
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
-        _answer(function, send, seconds)
-    os.close(send)
-    ended = False
+        be_the_copy(lambda: _answer(function, theirs, seconds))
+    theirs.close()
+    message: str | None = None
     try:
-        message = _listen(receive, max(3 * seconds, LEAST))
-        if message is not None:
-            return message
-        _, status = os.waitpid(child, 0)
-        ended = True
+        with suppress(Broken):  # which says that it has ended
+            message = receive(channel, seconds=max(3 * seconds, LEAST))
     finally:
-        os.close(receive)
-        if not ended:
-            _end(child)
-    raise how_it_ended(status, seconds=seconds)
+        channel.close()
+        status = _end(child)
+    if message is None:
+        raise how_it_ended(status, seconds=seconds)
+    return message
 
 
-def _answer(function: Callable[[], str], send: int, seconds: float) -> NoReturn:
-    """Be the copy: call the function, send its text, end without any cleaning up."""
+def be_the_copy(task: Callable[[], None]) -> NoReturn:
+    """Do a task in a process that was copied for it, and end without any cleaning up."""
     status = 1
     try:
         os.setsid()
-        limit(seconds)
         torch.set_num_threads(1)  # the threads of the original do not exist here
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            message = json.dumps(function()).encode() + b"\n"
-        while message:
-            message = message[os.write(send, message) :]
+        with suppress(Broken):  # nobody asks any more
+            task()
         status = 0
     finally:
         os._exit(status)
 
 
-def _listen(receive: int, seconds: float) -> str | None:
-    """Return what the copy sends, or None if it ends before it has sent all."""
-    end, message = time.monotonic() + seconds, b""
-    while not message.endswith(b"\n"):
-        left = end - time.monotonic()
-        if left <= 0 or not select.select([receive], [], [], left)[0]:
-            raise TimeoutError(f"it did not end within {seconds:g} s by the clock")
-        part = os.read(receive, 65536)
-        if not part:
-            return None
-        message += part
-    return str(json.loads(message))
+def _answer(function: Callable[[], str], channel: socket.socket, seconds: float) -> None:
+    """Call the function and send its text."""
+    limit(seconds)
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        message = function()
+    send(channel, message)
 
 
-def _end(child: int) -> None:
-    """End the copy with all that it started."""
+def _end(child: int) -> int:
+    """End the copy with all that it started; return its status, also if it had ended before."""
     for kill in (os.killpg, os.kill):
         with suppress(ProcessLookupError):
             kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    return os.waitpid(child, 0)[1]
 
 
 def how_it_ended(status: int, *, seconds: float) -> Exception:
@@ -116,9 +104,7 @@ def limit(seconds: float) -> None:
     whole = math.ceil(seconds + time.process_time())
     with open("/proc/self/statm", encoding="ascii") as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
-    for kind, most in (
-        (resource.RLIMIT_AS, (used + MEMORY, used + MEMORY)),
-        (resource.RLIMIT_CPU, (whole, whole + 1)),
-    ):
+    memory = (used + MEMORY, used + MEMORY)
+    for kind, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, (whole, whole + 1))):
         with suppress(ValueError, OSError):  # a lower limit is set already
             resource.setrlimit(kind, most)

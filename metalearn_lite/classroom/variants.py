@@ -4,8 +4,6 @@ The teacher sets the seed, so that a course can be given twice with other number
 script. Everything else stays: what is asked, and what is checked.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass

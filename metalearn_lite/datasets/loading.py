@@ -5,6 +5,7 @@ make is cached, see ``cache``.
 """
 
 import unicodedata
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,7 @@ DRAWN = 105  # pixels of a side of Omniglot's drawings
 
 
 def glyphs(
-    *,
-    seed: int = 0,
-    examples: int = 20,
-    deduplicate: bool = True,
-    size: int = rendering.SIDE,
+    *, seed: int = 0, examples: int = 20, deduplicate: bool = True, size: int = rendering.SIDE
 ) -> ClassImages:
     """Make the course's own characters, from the fonts that come inside matplotlib.
 
@@ -46,14 +43,10 @@ def glyphs(
     Raises:
         ValueError: for less than one example or pixel, or a negative seed.
     """
-    options: dict[str, Any] = {"seed": seed, "examples": examples, "deduplicate": deduplicate}
-    options["size"] = size
-
-    def make() -> dict[str, Any]:
-        return vars(rendering.render_glyphs(**options))
-
     code = [code_of(module) for module in (rendering, thinning, lookalikes)]
-    data = cached("glyphs", (code, matplotlib.__version__, *options.values()), make)
+    version = (code, matplotlib.__version__, seed, examples, deduplicate, size)
+    render = partial(rendering.render_glyphs, seed=seed, examples=examples, size=size)
+    data = cached("glyphs", version, lambda: vars(render(deduplicate=deduplicate)))
     return ClassImages(
         data["images"].unsqueeze(2).float() / 255,
         tuple(data["class_names"]),

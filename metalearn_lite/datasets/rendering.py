@@ -95,11 +95,7 @@ class RenderedGlyphs:
 
 
 def render_glyphs(
-    *,
-    seed: int = 0,
-    examples: int = 20,
-    deduplicate: bool = True,
-    size: int = SIDE,
+    *, seed: int = 0, examples: int = 20, deduplicate: bool = True, size: int = SIDE
 ) -> RenderedGlyphs:
     """Draw every letter of fifteen scripts ``examples`` times.
 

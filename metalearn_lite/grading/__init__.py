@@ -7,9 +7,4 @@ from metalearn_lite.grading.asking import Room
 from metalearn_lite.grading.cells import names, needed
 from metalearn_lite.grading.walls import have_walls
 
-__all__ = [
-    "Room",
-    "have_walls",
-    "names",
-    "needed",
-]
+__all__ = ["Room", "have_walls", "names", "needed"]

@@ -46,7 +46,6 @@ class Room:
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=None,
         )
         theirs.close()
         self.cells, self.lost, self.hidden = list[int](), list[str](), list[str]()

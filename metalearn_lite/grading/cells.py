@@ -1,7 +1,5 @@
 """Which cells an answer needs: its own, and those above that define a name it reads."""
 
-from __future__ import annotations
-
 import ast
 import symtable
 from collections.abc import Sequence

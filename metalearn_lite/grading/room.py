@@ -7,8 +7,6 @@ has started. It knows neither a solution nor a check, and gives no verdict.
     python -m metalearn_lite.grading.room CONTROL                (the number of an open socket)
 """
 
-from __future__ import annotations
-
 import io
 import os
 import signal
@@ -16,15 +14,14 @@ import socket
 import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from functools import partial
 from types import ModuleType
-from typing import Any, NoReturn
-
-import torch
+from typing import Any
 
 from metalearn_lite.classroom.channel import Broken, receive, send
 from metalearn_lite.classroom.closing import close
 from metalearn_lite.classroom.marking import describe, put_back, reply_to, seed_everything
-from metalearn_lite.classroom.sandbox import CELL, CELLS, limit
+from metalearn_lite.classroom.sandbox import CELL, CELLS, be_the_copy, limit
 
 FOREVER = 1e6
 
@@ -57,13 +54,10 @@ class Cells:
         with capture_output() as said:
             done = self.shell.run_cell(self.others[number], store_history=False)
         error = done.error_before_exec or done.error_in_exec
-        pictures = [shown.data.get("image/png") for shown in said.outputs or []]
-        words = [shown.data.get("text/plain") for shown in said.outputs or []]
-        found = [
-            {"text": said.stdout},
-            *({"text": f"{w}\n"} for w, p in zip(words, pictures, strict=True) if not p),
-        ]
-        found += [{"picture": picture} for picture in pictures if picture]
+        shown = [output.data for output in said.outputs or []]
+        found = [{"text": said.stdout}]
+        found += [{"text": f"{x.get('text/plain')}\n"} for x in shown if not x.get("image/png")]
+        found += [{"picture": x["image/png"]} for x in shown if x.get("image/png")]
         return [*found, {"error": describe(error)}] if error else found
 
 
@@ -93,23 +87,14 @@ def serve(control: socket.socket, cells: Cells) -> None:
         channel = socket.recv_fds(control, 1, 1)[1][0]
         copy = os.fork()
         if copy == 0:
-            _be_the_copy(channel, cells, wish)
+            be_the_copy(partial(_serve_one, channel, cells, wish))
         os.close(channel)  # so that it closes when the copy ends
 
 
-def _be_the_copy(number: int, cells: Cells, wish: dict[str, Any]) -> NoReturn:
-    """Answer on one channel, with no other way out."""
-    status = 1
-    try:
-        os.setsid()
-        channel = _alone(number)
-        torch.set_num_threads(1)
-        (_show if wish["show"] else _answer)(channel, cells, wish)
-        status = 0
-    except Broken:  # nobody asks any more
-        status = 0
-    finally:
-        os._exit(status)
+def _serve_one(number: int, cells: Cells, wish: dict[str, Any]) -> None:
+    """Do what a copy of the room is for."""
+    channel = _alone(number)
+    (_show if wish["show"] else _answer)(channel, cells, wish)
 
 
 def _alone(number: int) -> socket.socket:

@@ -6,8 +6,6 @@ place. As root the process becomes nobody; otherwise the system must allow names
 everybody. Where there is none of this, only the limits remain, and ``have_walls`` says so.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 import shutil
@@ -19,43 +17,7 @@ from pathlib import Path
 PLACE = "/place"
 PACKAGE = Path(__file__).resolve().parents[1]
 LIMITS = {"nproc": 256, "fsize": 64 * 2**20, "nofile": 1024, "core": 0}
-
-# Arguments: the new root, the folders to show, "--", the command. Nothing of the old root stays.
-BUILD = r"""
-set -e
-PATH=$PATH:/usr/sbin:/sbin
-root=$1; shift
-mount --make-rprivate /
-mount -t tmpfs -o size=64m,nr_inodes=4096,mode=755,nosuid,nodev tmpfs "$root"
-mkdir -p "$root/dev" "$root/proc" "$root/old" "$root/place"
-chmod 1777 "$root/place"
-ln -s place "$root/tmp"
-for file in null zero urandom; do
-    touch "$root/dev/$file"; mount --bind "/dev/$file" "$root/dev/$file"
-done
-while [ "$1" != -- ]; do
-    if [ -L "$1" ]; then
-        mkdir -p "$root$(dirname "$1")"; ln -s "$(readlink "$1")" "$root$1"
-    elif [ -d "$1" ]; then
-        mkdir -p "$root$1"; mount --rbind "$1" "$root$1"
-    else
-        mkdir -p "$root$(dirname "$1")"; cp "$1" "$root$1"
-    fi
-    shift
-done
-shift
-awk -v root="$root/" 'index($5, root) == 1 && $5 !~ "^" root "dev/" {print $5}' \
-    /proc/self/mountinfo | while read -r inside; do
-    mount -o remount,bind,ro,nosuid,nodev "$inside"
-done
-mount -t proc -o nosuid,nodev,noexec proc "$root/proc"
-cd "$root"
-pivot_root . old
-umount -l /old
-rmdir /old
-cd /place
-exec "$@"
-"""
+BUILD = Path(__file__).with_name("walls.sh").read_text(encoding="utf-8")
 
 
 def behind_walls(command: list[str], *, root: Path, shown: list[Path]) -> list[str]:
@@ -97,9 +59,7 @@ def _walled(command: list[str], root: Path, shown: list[Path]) -> list[str]:
 
 def _needed() -> list[Path]:
     """List what Python and the package need: no folder within another one that is listed."""
-    system = [
-        Path(name) for name in ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache")
-    ]
+    system = [*map(Path, ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache"))]
     python = [Path(prefix) for prefix in {sys.base_prefix, sys.prefix}]
     apart = [path for path in (*python, PACKAGE) if not _inside(path, system)]
     return system + [path for path in apart if not _inside(path, [p for p in apart if p != path])]

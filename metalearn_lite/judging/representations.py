@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from metalearn_lite.arguments import check_shapes
 from metalearn_lite.models.functional import Params, call
 
 
@@ -64,11 +65,8 @@ def cka(x: Tensor, y: Tensor) -> Tensor:
         Kornblith et al. (2019), "Similarity of neural network representations revisited",
         section 3, linear kernel.
     """
-    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
-        raise ValueError(
-            f"x and y have shapes {tuple(x.shape)} and {tuple(y.shape)}: expected two matrices, "
-            "with a row for each input"
-        )
+    fits = x.ndim == y.ndim == 2 and len(x) == len(y)
+    check_shapes(fits, "two matrices, with a row for each input", x=x, y=y)
     if not (x.isfinite().all() and y.isfinite().all()):
         raise ValueError("x or y holds NaN or infinity: expected finite numbers")
     x, y = x - x.mean(dim=0), y - y.mean(dim=0)

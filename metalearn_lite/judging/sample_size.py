@@ -1,6 +1,7 @@
 """How many episodes an interval of a given width needs."""
 
 import math
+from bisect import bisect_left
 
 from scipy.stats import t as student
 
@@ -35,14 +36,8 @@ def episodes_needed(scores: Scores, *, half_width: float) -> int:
         raise ValueError(f"half_width is {half_width}: expected a number above 0")
     spread = scores.values.std().item()
 
-    def wide(n: int) -> bool:
+    def enough(n: int) -> bool:
         t = float(student.ppf(0.975, n - 1))
-        return t * spread > half_width * math.sqrt(n)
+        return t * spread <= half_width * math.sqrt(n)
 
-    low, high = 1, 2  # too few, or not known to be; enough
-    while wide(high):
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if wide(middle) else (low, middle)
-    return high
+    return 2 + bisect_left(range(2, 2**62), True, key=enough)

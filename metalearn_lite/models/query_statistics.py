@@ -25,12 +25,7 @@ def check_statistics(statistics: str) -> None:
         raise ValueError(f"statistics is {statistics!r}: expected 'queries', 'single' or 'support'")
 
 
-def answer(
-    model: object,
-    outputs: Answer,
-    task: Episode,
-    statistics: Statistics,
-) -> Tensor:
+def answer(model: object, outputs: Answer, task: Episode, statistics: Statistics) -> Tensor:
     """Compute the outputs for the queries of one task, without a gradient.
 
     Args:
@@ -56,10 +51,8 @@ def answer(
     with torch.no_grad():
         if statistics == "queries":
             return outputs(task.query_x)
-        if (
-            isinstance(model, nn.Module) and stacked_network(model) is not None
-        ):  # no layer among them that vmap would change
-            return torch.func.vmap(one)(task.query_x)
+        if isinstance(model, nn.Module) and stacked_network(model) is not None:
+            return torch.func.vmap(one)(task.query_x)  # there is no layer that it would change
         return torch.stack([one(x) for x in task.query_x])
 
 

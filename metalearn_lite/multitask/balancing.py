@@ -223,18 +223,15 @@ def gradnorm_step(
     for what, numbers in {"norms": norms, "losses": losses}.items():
         check_not_negative(**{f"{what}[{name!r}]": value for name, value in numbers.items()})
     names = list(losses)
-    w, start = (
+    w, start, length, now = (
         torch.tensor([float(d[n]) for n in names], dtype=torch.float64)
-        for d in (weights, initial_losses)
+        for d in (weights, initial_losses, norms, losses)
     )
     if min(w.min(), start.min()) <= 0:
         raise ValueError(
             f"weights are {dict(weights)}, initial losses {dict(initial_losses)}: expected "
             "numbers above 0"
         )
-    length, now = (
-        torch.tensor([float(d[n]) for n in names], dtype=torch.float64) for d in (norms, losses)
-    )
     unit = (w * length).mean()
     if unit == 0 or (now == 0).all():
         return dict(weights)

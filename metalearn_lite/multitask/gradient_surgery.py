@@ -51,13 +51,9 @@ def task_gradients(
     if vectorize and names:
         stacked = torch.stack([losses[name] for name in names])
         one_each = torch.eye(len(names), dtype=stacked.dtype, device=stacked.device)
+        # unused ones are none: materialized, a gradient of zero would have no row for each task
         parts = torch.autograd.grad(
-            stacked,
-            weights,
-            one_each,
-            retain_graph=True,
-            is_grads_batched=True,
-            allow_unused=True,  # materialized, a gradient of zero would have no row for each task
+            stacked, weights, one_each, retain_graph=True, is_grads_batched=True, allow_unused=True
         )
         tasks, pairs = len(names), zip(weights, parts, strict=True)
         columns = [

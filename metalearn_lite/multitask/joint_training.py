@@ -190,11 +190,8 @@ def by_surgery(
         heads: list[Tensor] = [p for p in model.heads.parameters() if p.requires_grad]
         rows = torch.stack(list(task_gradients(weighted, trunk).values()))
         parts = torch.split(combine(rows), [p.numel() for p in trunk])
-        own = (
-            torch.autograd.grad(weighted_loss(weighted), heads, materialize_grads=True)
-            if heads
-            else ()
-        )
+        loss = weighted_loss(weighted)
+        own = torch.autograd.grad(loss, heads, materialize_grads=True) if heads else ()
         for p, gradient in zip([*trunk, *heads], [*parts, *own], strict=True):
             p.grad = gradient.view_as(p)
 

@@ -61,12 +61,9 @@ def ridge_head(
     Reference:
         Bertinetto et al. (2019), section 3. A free bias is the convention of scikit-learn.
     """
-    _check_positive("penalty", penalty)
-    ways, dtype, features = (
-        len(count_examples(features, labels, ways)),
-        features.dtype,
-        full_precision(features),
-    )
+    check_positive(penalty=penalty)
+    ways, dtype = len(count_examples(features, labels, ways)), features.dtype
+    features = full_precision(features)
     targets = F.one_hot(labels, ways).to(features.dtype)
     z, y = features - features.mean(dim=0), targets - targets.mean(dim=0)
     n, d = z.shape
@@ -79,11 +76,7 @@ def ridge_head(
 
 
 def ridge_loss(
-    model: Network,
-    episode: Episode,
-    *,
-    penalty: float | Tensor = 1.0,
-    scale: float | Tensor = 1.0,
+    model: Network, episode: Episode, *, penalty: float | Tensor = 1.0, scale: float | Tensor = 1.0
 ) -> Tensor:
     """Mean cross-entropy of the queries, an objective for ``meta_train``.
 
@@ -106,7 +99,7 @@ def ridge_loss(
     Reference:
         Bertinetto et al. (2019), section 3.
     """
-    _check_positive("scale", scale)
+    check_positive(scale=scale)
     losses = []
     for task, support, queries in task_features(features_of(model), episode):
         head = ridge_head(support, task.support_y, ways=count_ways(task), penalty=penalty)
@@ -134,7 +127,7 @@ def ridge_predict(
     Returns:
         Logits ``(m, ways)``, or ``(T, m, ways)``, without a gradient.
     """
-    _check_positive("scale", scale)
+    check_positive(scale=scale)
     fit = partial(ridge_head, penalty=penalty)
     return (scale * head_predict(model, episode, fit, statistics=statistics)).detach()
 
@@ -313,7 +306,3 @@ def head_predict(
 
 def _identity(size: int, like: Tensor) -> Tensor:
     return torch.eye(size, dtype=like.dtype, device=like.device)
-
-
-def _check_positive(name: str, value: float | Tensor) -> None:
-    check_positive(**{name: value.item() if isinstance(value, Tensor) else value})

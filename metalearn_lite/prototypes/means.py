@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metalearn_lite.arguments import check_positive
+from metalearn_lite.arguments import check_positive, check_shapes
 from metalearn_lite.losses import task_loss
 from metalearn_lite.models.expectations import features_of
 from metalearn_lite.models.functional import call
@@ -70,11 +70,8 @@ def prototype_logits(
         ValueError: if the shapes do not fit, or for an unknown ``distance``.
     """
     check_positive(scale=scale)
-    if queries.ndim != 2 or means.ndim != 2 or queries.shape[1] != means.shape[1]:
-        raise ValueError(
-            f"queries have shape {tuple(queries.shape)} and means {tuple(means.shape)}: expected "
-            "(m, d) and (ways, d)"
-        )
+    fits = queries.ndim == means.ndim == 2 and queries.shape[1] == means.shape[1]
+    check_shapes(fits, "(m, d) and (ways, d)", queries=queries, means=means)
     if distance == "euclidean":
         return -scale * _squared_distances(queries, means)
     if distance == "cosine":
@@ -240,11 +237,9 @@ def count_examples(features: Tensor, labels: Tensor, ways: int | None = None) ->
     Raises:
         ValueError: as in ``prototypes``.
     """
-    if features.ndim != 2 or labels.shape != features.shape[:1] or not len(labels):
-        raise ValueError(
-            f"features have shape {tuple(features.shape)} and labels {tuple(labels.shape)}: "
-            "expected (n, d) and (n,), with n of 1 or more"
-        )
+    fits = features.ndim == 2 and labels.shape == features.shape[:1] and len(labels) > 0
+    expected = "(n, d) and (n,), with n of 1 or more"
+    check_shapes(fits, expected, features=features, labels=labels)
     if labels.dtype != torch.int64 or labels.min() < 0:
         raise ValueError(
             f"labels are {labels.dtype} from {labels.min().item()}: expected int64 from 0; "

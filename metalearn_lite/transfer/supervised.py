@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from metalearn_lite.arguments import check_counts, check_positive
+from metalearn_lite.arguments import check_counts, check_positive, check_shapes
 from metalearn_lite.datasets.augmentation import Augment
 from metalearn_lite.models.expectations import features_of, linear_head
 from metalearn_lite.models.functional import call_with
@@ -96,11 +96,8 @@ def check_data(model: Network, x: Tensor, y: Tensor) -> None:
             f"got {len(x)} inputs and {len(y)} labels: expected the same number, at least 1"
         )
     if y.is_floating_point():
-        if y.shape != (len(x), outputs):
-            raise ValueError(
-                f"targets have shape {tuple(y.shape)}: expected {(len(x), outputs)}, a value "
-                "for each output of the head"
-            )
+        expected = f"{(len(x), outputs)}, a value for each output of the head"
+        check_shapes(y.shape == (len(x), outputs), expected, targets=y)
     elif y.dtype != torch.int64 or y.ndim != 1 or int(y.min()) < 0 or int(y.max()) >= outputs:
         raise ValueError(
             f"labels are {y.dtype} of shape {tuple(y.shape)} from {int(y.min())} to "

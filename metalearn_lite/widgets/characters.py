@@ -7,6 +7,7 @@ the sheet, the answers and, in a worker where the browser has one, the gradient 
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from metalearn_lite.judging import result_path
 from metalearn_lite.models import Network, conv4
 from metalearn_lite.plotting import COLOURS, UNNAMED
 from metalearn_lite.widgets.engine import page_network
-from metalearn_lite.widgets.filling import filled
+from metalearn_lite.widgets.filling import filled, part
 
 WAYS = 5
 SIDE = 105  # pixels of the sheet, as of Omniglot's drawings
@@ -95,10 +96,7 @@ def row(name: str, method: Answering) -> dict[str, Any]:
             f"{name} has {method.network.head.out_features} outputs: expected {WAYS}, as many as "
             "characters are drawn; models.new_head makes such a head"
         )
-    options = {"fresh_head": method.fresh_head, "company": method.company}
-    return {"network": page_network(method.network), "steps": method.steps, "rate": method.rate} | (
-        options
-    )
+    return vars(method) | {"network": page_network(method.network)}
 
 
 def in_bits(script: str, images: Tensor) -> Sequence[Sequence[str]]:
@@ -128,29 +126,19 @@ def five_characters(label: str) -> HTML:
     for script, count in TRAY.items():
         classes = [k for k, group in enumerate(test.groups) if group == script][:count]
         tray[script] = test.images[classes, :3, 0]
-    about = (
-        "The networks were trained beforehand, in Python, on the handwriting of 25 other "
-        "alphabets, and not for equally long: this is for trying, not a comparison. Bars show "
-        "the share that a method gives to each character; for the nearest pixel, which gives "
-        "none, the number is the distance to each, and the bar its closeness."
-    )
+    about = part("five_characters.txt").strip()
     return drawing(course_methods(), tray, label=label, about=about)
 
 
 def course_methods() -> dict[str, Answering]:
     """Return the rows of the table, with the networks as they are stored."""
-    tuning = {"steps": TUNING_STEPS, "rate": TUNING_LR, "fresh_head": True}
-    inner = {"steps": 2 * INNER_STEPS, "rate": INNER_LR}
+    adapted = partial(Answering, steps=2 * INNER_STEPS, rate=INNER_LR)
     return {
         "nearest pixel": Answering(),
         "prototypes": Answering(stored("prototypes")),
-        "fine-tuning": Answering(stored("fine-tuning"), **tuning),  # type: ignore[arg-type]
-        "MAML": Answering(stored("MAML"), **inner),  # type: ignore[arg-type]
-        "MAML, batch statistics": Answering(
-            stored("MAML, batch statistics"),
-            company=True,
-            **inner,  # type: ignore[arg-type]
-        ),
+        "fine-tuning": Answering(stored("fine-tuning"), TUNING_STEPS, TUNING_LR, fresh_head=True),
+        "MAML": adapted(stored("MAML")),
+        "MAML, batch statistics": adapted(stored("MAML, batch statistics"), company=True),
     }
 
 

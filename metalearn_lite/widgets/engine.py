@@ -9,7 +9,6 @@ each, and ``crc``, the CRC-32 of the bytes.
 
 import base64
 import zlib
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -43,9 +42,13 @@ def page_network(
     """
     if digits not in DTYPES:
         raise ValueError(f"digits is {digits!r}: expected 16, 32 or 64")
+    if not isinstance(model.features, nn.Sequential):
+        kind = type(model.features).__name__
+        raise ValueError(f"features are a {kind}: expected an nn.Sequential of known layers")
     layers: list[dict[str, Any]] = []
     weights: list[Tensor] = []
-    for name, layer in rows_of_layers(model):
+    inside = ((f"features.{name}", layer) for name, layer in model.features.named_children())
+    for name, layer in (*inside, ("head", model.head)):
         about = described(name, layer)
         if about is None:
             continue
@@ -53,17 +56,6 @@ def page_network(
         layers.append({**about, "at": sum(len(w) for w in weights)} if own else about)
         weights += own
     return {"layers": layers, "input": list(input_shape), "weights": packed(weights, digits)}
-
-
-def rows_of_layers(model: Network) -> Iterator[tuple[str, nn.Module]]:
-    """Give the layers in the order in which an input meets them."""
-    inner = model.features
-    if not isinstance(inner, nn.Sequential):
-        raise ValueError(
-            f"features are a {type(inner).__name__}: expected an nn.Sequential of known layers"
-        )
-    yield from ((f"features.{name}", layer) for name, layer in inner.named_children())
-    yield "head", model.head
 
 
 def described(name: str, layer: nn.Module) -> dict[str, Any] | None:

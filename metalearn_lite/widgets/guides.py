@@ -34,11 +34,7 @@ class End:
 
 
 def guide(
-    questions: Mapping[str, Question],
-    ends: Mapping[str, End],
-    *,
-    scores: Table,
-    label: str,
+    questions: Mapping[str, Question], ends: Mapping[str, End], *, scores: Table, label: str
 ) -> HTML:
     """Ask one question after the other, and end in rows of the table of methods.
 
@@ -55,10 +51,9 @@ def guide(
         ValueError: if an answer leads nowhere or back, something cannot be reached, or an end
             speaks of a row that the table does not have.
     """
-    for kind, given in ((Question, questions), (End, ends)):
-        check_kind(Mapping, given=given)
-        for name, one in given.items():
-            check_kind(kind, **{name: one})
+    check_kind(Mapping, questions=questions, ends=ends)
+    check_kind(Question, **questions)
+    check_kind(End, **ends)
     _check_ways(questions, ends)
     _check_table(questions, ends, scores)
     data = {

@@ -6,7 +6,7 @@ Nothing is computed here, and nothing is sent anywhere.
 """
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch.nn.functional as F
 from IPython.display import HTML
@@ -16,8 +16,6 @@ from torch import Tensor
 
 from metalearn_lite.widgets.filling import filled
 from metalearn_lite.widgets.pictures import data_uri, in_few_colours, png_of
-
-Draw = Callable[..., Figure]
 
 
 def stepper(

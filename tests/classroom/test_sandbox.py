@@ -27,7 +27,7 @@ def test_the_clock_leaves_three_times_as_long_and_ten_seconds_at_least(
     seconds, by_the_clock, monkeypatch
 ):
     asked = []
-    monkeypatch.setattr(sandbox, "_listen", lambda _, limit: asked.append(limit) or "text")
+    monkeypatch.setattr(sandbox, "receive", lambda _, seconds: asked.append(seconds) or "text")
     assert run_apart(lambda: "", seconds=seconds) == "text" and asked == [by_the_clock]
 
 

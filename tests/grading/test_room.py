@@ -55,8 +55,8 @@ import os, sys
 def double(x):
     frame = sys._getframe()
     while frame:
-        if "send" in frame.f_locals:
-            os.write(frame.f_locals["send"], b'""\\n')
+        if "channel" in frame.f_locals:
+            frame.f_locals["channel"].sendall(b'""\\n')
             os._exit(0)
         frame = frame.f_back
 """,

@@ -53,7 +53,7 @@ def test_the_variance_has_one_in_a_hundred_thousand_added_unless_it_is_told_othe
 
 @pytest.mark.parametrize("shape", [(3,), (6, 4), (6, 2, 3), ()])
 def test_inputs_of_another_number_of_channels_are_refused(shape):
-    with pytest.raises(ValueError, match=r"got inputs of shape .*: expected \(n, 3, \.\.\.\)"):
+    with pytest.raises(ValueError, match=r"inputs have shape .*: expected \(n, 3, \.\.\.\)"):
         BatchStatisticsNorm(3)(torch.zeros(shape))
 
 
