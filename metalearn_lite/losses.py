@@ -59,7 +59,7 @@ def task_loss(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def outside(targets: Tensor, ways: int) -> bool:
     """Whether a label is out of range, or a value NaN; not known while a GPU only records."""
-    if targets.is_cuda and torch.cuda.is_current_stream_capturing():
+    if not targets.numel() or (targets.is_cuda and torch.cuda.is_current_stream_capturing()):
         return False
     if targets.is_floating_point():
         return bool(targets.isnan().any())

@@ -104,7 +104,8 @@ def test_empty_sets_and_outputs_without_a_row_are_refused(outputs, targets):
 
 
 def test_labels_are_not_read_while_a_gpu_records_and_are_everywhere_else(monkeypatch):
-    on_gpu = SimpleNamespace(is_cuda=True, is_floating_point=bool, min=lambda: 0, max=lambda: 3)
+    labels = {"min": lambda: 0, "max": lambda: 3, "numel": lambda: 4}
+    on_gpu = SimpleNamespace(is_cuda=True, is_floating_point=bool, **labels)
     for recording in (True, False):
         monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda r=recording: r)
         assert outside(on_gpu, 3) is not recording

@@ -96,7 +96,7 @@ class SetTransformer(nn.Module):
                 f"support_y is {y.dtype} of shape {tuple(y.shape)}: expected values "
                 f"{(*shape, self.outputs)} in float, or classes {shape} in int64"
             )
-        if y.numel() and outside(y, self.outputs):
+        if outside(y, self.outputs):
             raise ValueError(
                 f"support_y goes from {y.min():g} to {y.max():g}: expected finite values, or "
                 f"classes from 0 to {self.outputs - 1}; number the classes of each task from 0, or "
