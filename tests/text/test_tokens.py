@@ -67,6 +67,7 @@ def test_byte_pairs_are_those_of_the_algorithm_step_by_step(merges):
 @given(st.text())
 @example("aaaa\n\n\x00\U0010ffff")
 @example("")
+@example("banana bandana ananas")
 def test_byte_pairs_go_there_and_back_for_any_text(text):
     if text.encode(errors="ignore").decode() == text:  # no half of a pair of UTF-16
         for tokens in (Tokens(), byte_pairs(TRAIN, merges=30)):
