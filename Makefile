@@ -125,6 +125,7 @@ results: $(INSTALLED)
 	$(RUN) results/omniglot_maml.py
 	$(RUN) results/omniglot_challenge.py
 	$(RUN) results/photographs.py
+	$(RUN) results/adapters.py
 
 # Needs a network: are the addresses that the course names still there?
 links: $(INSTALLED)

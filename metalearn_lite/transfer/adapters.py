@@ -20,7 +20,7 @@ from metalearn_lite.models.normalisation import BatchStatisticsNorm
 
 Model = TypeVar("Model", bound=nn.Module)
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # others that are built on them are left
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 class Adapted(nn.Module):
@@ -83,13 +83,18 @@ def lora(model: Model, *, rank: int, generator: torch.Generator | None = None) -
     """
     check_counts(rank=rank)
     adapted = frozen(model)
-    if _layers(adapted, Adapted):
+    if _adapted(adapted):
         raise ValueError(
             f"{type(model).__name__} has adapters already: expected a network without; "
             "merge_adapters() adds them to the weights"
         )
-    found = _layers(adapted, *LAYERS)
-    layers = [layer for name, layer in found.items() if not _of_head(adapted, name)]
+    layers = [
+        layer
+        for name, layer in adapted.named_modules()
+        if isinstance(layer, LAYERS)
+        and "weight" in layer._parameters  # and not computed from others
+        and not _of_head(adapted, name)
+    ]
     if not layers:
         raise ValueError(
             f"{type(model).__name__} has no linear layer or convolution besides its head: "
@@ -114,12 +119,12 @@ def merge_adapters(model: Model) -> Model:
         ValueError: if no layer has an adapter.
     """
     merged = copy.deepcopy(model)
-    layers = _layers(merged, Adapted)
+    layers = _adapted(merged)
     if not layers:
         raise ValueError(
             f"{type(model).__name__} has no adapters: expected a model that lora() has made"
         )
-    for adapted in layers.values():
+    for adapted in layers:
         adapted.layer.weight.data = adapted.weight.detach()
         merged = _exchanged(merged, adapted, adapted.layer)
     return merged.requires_grad_()
@@ -168,9 +173,8 @@ def frozen(model: Model) -> Model:
     return copied
 
 
-def _layers(model: nn.Module, *kinds: type[nn.Module]) -> dict[str, Any]:
-    """Return the layers that are of these very kinds, by name; one used twice has one."""
-    return {name: layer for name, layer in model.named_modules() if type(layer) in kinds}
+def _adapted(model: nn.Module) -> list[Adapted]:
+    return [layer for layer in model.modules() if isinstance(layer, Adapted)]
 
 
 def _exchanged(model: Any, old: nn.Module, new: nn.Module) -> Any:

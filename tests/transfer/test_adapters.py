@@ -11,10 +11,12 @@ from torch import nn
 from metalearn_lite.checks import check_gradient
 from metalearn_lite.maml import maml_loss
 from metalearn_lite.models import Network, conv4, mlp
+from metalearn_lite.models.photographs import Block
 from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import Episode
 from metalearn_lite.transfer import fine_tune
 from metalearn_lite.transfer.adapters import (
+    Adapted,
     bias_tuning,
     lora,
     merge_adapters,
@@ -248,6 +250,29 @@ def test_attention_answers_as_its_start_with_adapters_on_its_linear_layers():
         torch.testing.assert_close(adapted(x), merge_adapters(adapted)(x))
         assert not torch.allclose(adapted(x), encoder(x))
     torch.testing.assert_close(adapted(x), merge_adapters(adapted)(x))
+
+
+def test_a_layer_built_on_a_convolution_is_adapted_too():
+    """Those of EfficientNet-Lite0 are: their padding is TensorFlow's."""
+    layers = Block(3, 3, 5, 2, 2).eval()
+    x = torch.rand(2, 3, 9, 9, generator=seeded(0))
+    adapted = lora(layers, rank=2, generator=seeded(1))
+    assert torch.equal(adapted(x), layers(x))
+    convolutions = [m for m in layers.modules() if isinstance(m, nn.Conv2d)]
+    assert len([m for m in adapted.modules() if isinstance(m, Adapted)]) == len(convolutions) == 3
+    moved = copy.deepcopy(adapted)
+    for p in moved.parameters():
+        p.data += 0.1 * p.requires_grad
+    torch.testing.assert_close(merge_adapters(moved)(x), moved(x))
+    assert not torch.allclose(moved(x), layers(x))
+
+
+def test_weights_that_are_computed_from_others_are_left():
+    normed = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+    adapted = lora(nn.Sequential(nn.Linear(4, 4), normed), rank=1)
+    assert [isinstance(layer, Adapted) for layer in adapted] == [True, False]
+    with pytest.raises(ValueError, match="no linear layer or convolution"):
+        lora(nn.Sequential(normed), rank=1)
 
 
 def test_a_seed_decides_the_adapters():
