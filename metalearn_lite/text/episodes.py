@@ -25,6 +25,7 @@ class TextTasks(ImageTasks):
         queries: texts of each class to be judged on.
         tokens: what texts are made of, learned on training classes; bytes if nothing is said.
         within_groups: as in ``ImageTasks``.
+        device: where the episodes are made.
 
     Raises:
         ValueError: if the data holds too few classes or too few texts of each.
@@ -39,9 +40,10 @@ class TextTasks(ImageTasks):
         *,
         tokens: Tokens | None = None,
         within_groups: bool = False,
+        device: torch.device | str = "cpu",
     ) -> None:
         check_kind(TextClasses, classes=classes)
-        rows = (tokens or Tokens()).encode(classes.flatten()[0])
+        rows = (tokens or Tokens()).encode(classes.flatten()[0]).to(device)
         padded = pad_sequence([*torch.split(rows, [*classes.sizes])], batch_first=True)  # with 0
         pool = SimpleNamespace(**vars(classes), images=padded, counts=classes.sizes)
         super().__init__(pool, ways, shots, queries, within_groups=within_groups)
