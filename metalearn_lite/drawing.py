@@ -41,15 +41,16 @@ def pool_of(images: object, ways: int | None, shots: int, queries: int) -> Tenso
         )
     if examples < shots + queries:
         raise ValueError(
-            f"{shots} shots and {queries} queries need {shots + queries} images of each "
+            f"{shots} shots and {queries} queries need {shots + queries} examples of each "
             f"class, but the data holds {examples}: ask for fewer or give more images"
         )
     sizes = zip(getattr(images, "class_names", ()), getattr(images, "counts", ()), strict=False)
     few = [f"{name} has {size}" for name, size in sizes if size < shots + queries]
     if few:
         raise ValueError(
-            f"{shots} shots and {queries} queries need {shots + queries} images of each class, but "
-            f"{', '.join(few)}: with_at_least({shots + queries}) leaves these out; or ask for fewer"
+            f"{shots} shots and {queries} queries need {shots + queries} examples of each class, "
+            f"but {', '.join(few)}: with_at_least({shots + queries}) leaves these out; "
+            "or ask for fewer"
         )
     return pool
 

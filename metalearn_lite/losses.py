@@ -36,13 +36,13 @@ def task_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     if targets.is_floating_point():
         expected = "the same; give targets of shape (n, outputs)"
         check_shapes(targets.shape == outputs.shape, expected, targets=targets, outputs=outputs)
-        if _outside(targets, 0):
+        if outside(targets, 0):
             raise ValueError(f"targets hold NaN: expected a number for each query; {UNLABELLED}")
         return default_loss(rows, targets.flatten(0, -2))
     ways = outputs.shape[-1]
     expected = f"labels {tuple(outputs.shape[:-1])}, one for each row of outputs"
     check_shapes(targets.shape == outputs.shape[:-1], expected, labels=targets, outputs=outputs)
-    if targets.dtype != torch.int64 or _outside(targets, ways):
+    if targets.dtype != torch.int64 or outside(targets, ways):
         raise ValueError(
             f"labels are {targets.dtype} from {targets.min().item()} to {targets.max().item()}: "
             f"expected int64 from 0 to {ways - 1}, for the network has {ways} outputs; number "
@@ -51,9 +51,9 @@ def task_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     return default_loss(rows, targets.flatten())
 
 
-def _outside(targets: Tensor, ways: int) -> bool:
+def outside(targets: Tensor, ways: int) -> bool:
     """Whether a label is out of range, or a value NaN; not known while a GPU only records."""
-    if targets.is_cuda and torch.cuda.is_current_stream_capturing():
+    if not targets.numel() or (targets.is_cuda and torch.cuda.is_current_stream_capturing()):
         return False
     if targets.is_floating_point():
         return bool(targets.isnan().any())

@@ -200,7 +200,9 @@ class ImageTasks:
         self.ways, self.shots, self.queries = ways, shots, queries
 
     def __repr__(self) -> str:
-        return f"ImageTasks(ways={self.ways}, shots={self.shots}, queries={self.queries})"
+        return (
+            f"{type(self).__name__}(ways={self.ways}, shots={self.shots}, queries={self.queries})"
+        )
 
     def sample(self, generator: torch.Generator, batch: int | None = None) -> Episode:
         """Draw one episode, or ``batch`` of them in one go.

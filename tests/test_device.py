@@ -6,6 +6,7 @@ without, the tests that compare it with the CPU skip.
 
 import copy
 import os
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +14,13 @@ import torch
 from metalearn_lite.checks import audit_episodes, check_gradient
 from metalearn_lite.datasets import ClassImages
 from metalearn_lite.evaluation import evaluate
+from metalearn_lite.in_context import (
+    LinearTasks,
+    SetTransformer,
+    bayes_predict,
+    in_context_loss,
+    in_context_predict,
+)
 from metalearn_lite.judging import from_scratch, nearest_feature, nearest_pixel
 from metalearn_lite.maml import (
     MetaSGD,
@@ -44,6 +52,7 @@ from metalearn_lite.prototypes import (
 from metalearn_lite.randomness import seeded
 from metalearn_lite.reptile import reptile_loss, reptile_predict, reptile_step
 from metalearn_lite.tasks import ImageTasks, SineTasks
+from metalearn_lite.text import TextTasks, from_texts, transformer
 from metalearn_lite.training import meta_train, recorded
 from metalearn_lite.transfer import as_predict, features, fine_tune, linear_probe, pretrain
 
@@ -131,6 +140,49 @@ def test_loss_and_gradient_are_those_of_the_cpu(pair, name):
         found.append((loss.detach(), torch.cat([g.flatten() for g in grads])))
     for here, there in zip(*found, strict=True):
         same(here, there)
+
+
+def linear(device="cpu"):
+    return LinearTasks(5, 6, dtype=torch.float64, device=device)
+
+
+def texts(device="cpu"):
+    words = [letter * k for letter in "abcd" for k in range(1, 6)]
+    return TextTasks(from_texts(words, [word[0] for word in words]), 3, 2, 3, device=device)
+
+
+def reader(inputs, outputs):
+    return SetTransformer(inputs, outputs, width=8, heads=2, layers=2, generator=seeded(1))
+
+
+def text_network():
+    return transformer(258, 3, width=8, heads=2, layers=1, generator=seeded(1))
+
+
+ATTENTION = {
+    "values in context": (partial(reader, 2, 1), linear, in_context_loss, in_context_predict),
+    "classes in context": (partial(reader, 784, 3), images, in_context_loss, in_context_predict),
+    "texts, prototypes": (text_network, texts, prototype_loss, prototype_predict),
+    "texts, MAML": (text_network, texts, OBJECTIVES["MAML"], PREDICTIONS["MAML"]),
+}
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_networks_of_attention_answer_as_on_the_cpu(name):
+    make, tasks, objective, predict = ATTENTION[name]
+    found = []
+    for device in ("cpu", DEVICE):
+        model, batch = make().double().to(device), tasks(device).sample(seeded(3), 2)
+        loss = objective(model, batch)
+        gradient = torch.autograd.grad(loss, [*model.parameters()], materialize_grads=True)
+        answers = predict(model, batch)
+        found.append((loss.detach(), torch.cat([g.flatten() for g in gradient]), answers))
+    for here, there in zip(*found, strict=True):
+        same(here, there)
+
+
+def test_the_best_answer_to_linear_functions_is_that_of_the_cpu():
+    same(*(bayes_predict(None, linear(d).sample(seeded(3), 2), noise=0.5) for d in ("cpu", DEVICE)))
 
 
 RECORDED = ("MAML", "first-order MAML", "ANIL", "Reptile")

@@ -46,7 +46,7 @@ def test_what_cannot_be_drawn_from_is_named():
         pool_of(torch.zeros(5, 3), 1, 1, 1)
     with pytest.raises(ValueError, match="6 ways need 6 classes, but the data holds 5"):
         pool_of(torch.zeros(5, 3, 2), 6, 1, 1)
-    with pytest.raises(ValueError, match="need 4 images of each class, but the data holds 3"):
+    with pytest.raises(ValueError, match="need 4 examples of each class, but the data holds 3"):
         pool_of(torch.zeros(5, 3, 2), None, 2, 2)
     assert pool_of(torch.zeros(5, 3, 2), 5, 1, 2).shape == (5, 3, 2)
 
@@ -74,7 +74,7 @@ def test_classes_with_too_few_are_named_with_what_to_do():
     assert pool_of(data, 3, 1, 1) is images
     with pytest.raises(
         ValueError,
-        match=r"need 4 images of each class, but ash has 3, oak has 2: with_at_least\(4\)",
+        match=r"need 4 examples of each class, but ash has 3, oak has 2: with_at_least\(4\)",
     ):
         pool_of(data, 3, 2, 2)
     assert pool_of(data.with_at_least(4), 1, 2, 2).shape[0] == 1

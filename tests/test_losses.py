@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from metalearn_lite.losses import _outside, default_loss, task_loss
+from metalearn_lite.losses import default_loss, outside, task_loss
 from metalearn_lite.randomness import seeded
 
 LABELS = torch.tensor([0, 2, 1, 2])
@@ -104,11 +104,12 @@ def test_empty_sets_and_outputs_without_a_row_are_refused(outputs, targets):
 
 
 def test_labels_are_not_read_while_a_gpu_records_and_are_everywhere_else(monkeypatch):
-    on_gpu = SimpleNamespace(is_cuda=True, is_floating_point=bool, min=lambda: 0, max=lambda: 3)
+    labels = {"min": lambda: 0, "max": lambda: 3, "numel": lambda: 4}
+    on_gpu = SimpleNamespace(is_cuda=True, is_floating_point=bool, **labels)
     for recording in (True, False):
         monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda r=recording: r)
-        assert _outside(on_gpu, 3) is not recording
-        assert _outside(LABELS, 2) is True and _outside(LABELS, 3) is False
+        assert outside(on_gpu, 3) is not recording
+        assert outside(LABELS, 2) is True and outside(LABELS, 3) is False
 
 
 def test_queries_without_labels_are_told_that_they_cannot_be_trained_on():

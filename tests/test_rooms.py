@@ -36,7 +36,7 @@ FLOORS = (
     ("tasks", "losses", "computed", "checkpoint"),
     ("evaluation", "datasets", "models"),
     ("training", "plotting"),
-    ("transfer", "prototypes"),
+    ("transfer", "prototypes", "in_context", "text"),
     ("multitask", "maml"),
     ("reptile",),
     ("judging",),

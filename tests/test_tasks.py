@@ -172,7 +172,7 @@ def test_one_way_one_shot_one_query_is_the_smallest_task(numbered, generator):
     ("ways", "shots", "queries", "message"),
     [
         (31, 1, 1, "31 ways need 31 classes, but the data holds 30"),
-        (5, 5, 16, "need 21 images of each class, but the data holds 20"),
+        (5, 5, 16, "need 21 examples of each class, but the data holds 20"),
         (0, 1, 1, "ways is 0"),
         (5, 0, 1, "shots is 0"),
         (5, 1, -1, "queries is -1"),
@@ -229,7 +229,7 @@ def test_tasks_within_groups_need_groups_with_something_to_tell_apart(numbered):
     alone = replace(grouped(numbered), groups=("x", *grouped(numbered).groups[1:-1], "y"))
     with pytest.raises(ValueError, match=r"groups \['a', 'x', 'y'\] have one class each"):
         ImageTasks(alone, 5, 1, 1, within_groups=True)
-    with pytest.raises(ValueError, match="need 21 images of each class"):
+    with pytest.raises(ValueError, match="need 21 examples of each class"):
         ImageTasks(grouped(numbered), 5, 5, 16, within_groups=True)
 
 

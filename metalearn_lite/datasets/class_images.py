@@ -4,13 +4,101 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
 
+class GroupedClasses:
+    """Classes by group, whatever their examples are: what images and texts share.
+
+    Attributes:
+        class_names: one name for each class.
+        groups: the group of each class.
+        split: the documented split, part to groups.
+    """
+
+    class_names: tuple[str, ...]
+    groups: tuple[str, ...]
+    split: Mapping[str, tuple[str, ...]]
+
+    def __len__(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many examples each class has."""
+        raise NotImplementedError
+
+    def select(self, classes: Sequence[int]) -> Self:
+        """Keep only the classes with these numbers, in this order."""
+        raise NotImplementedError
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """The groups, each once, in alphabetical order."""
+        return tuple(sorted(set(self.groups)))
+
+    def split_groups(self, *parts: Collection[str]) -> tuple[Self, ...]:
+        """Split by group.
+
+        Args:
+            *parts: the groups of each part; without any, the documented split, which for
+                ``glyphs()`` and ``omniglot()`` begins with train and validation.
+
+        Returns:
+            One such object a part.
+
+        Raises:
+            ValueError: if a group is unknown or in two parts, or a part is empty.
+        """
+        wanted = [*parts] or [*self.split.values()]
+        if not wanted:
+            raise ValueError(
+                "the data has no documented split: name the groups of each part, "
+                f"from {self.group_names}"
+            )
+        named = [group for part in wanted for group in part]
+        unknown, twice = set(named) - set(self.groups), {g for g in named if named.count(g) > 1}
+        if unknown or twice or not all(wanted):
+            raise ValueError(
+                f"cannot split: groups not in the data {sorted(unknown)}, groups in two parts "
+                f"{sorted(twice)}; expected each part to name some of {self.group_names}"
+            )
+        return tuple(
+            self.select([i for i, g in enumerate(self.groups) if g in set(part)]) for part in wanted
+        )
+
+    def with_at_least(self, number: int) -> Self:
+        """Keep only the classes that have so many examples, such as shots and queries together.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        enough = [i for i, size in enumerate(self.sizes) if size >= number]
+        if not enough:
+            raise ValueError(f"no class has {number} examples: expected {max(self.sizes)} or fewer")
+        return self.select(enough)
+
+    def with_groups(self, groups: Mapping[str, str]) -> Self:
+        """Say which classes belong together: by person, place, or whatever they share.
+
+        Args:
+            groups: the group of each class, by the name of the class.
+
+        Raises:
+            ValueError: if a class has no group.
+        """
+        missing = [name for name in self.class_names if name not in groups]
+        if missing:
+            raise ValueError(f"classes {missing} have no group: expected one for each class")
+        named = tuple(groups[name] for name in self.class_names)
+        return replace(self, groups=named, split={})  # type: ignore[type-var]
+
+
 @dataclass(frozen=True)
-class ClassImages:
+class ClassImages(GroupedClasses):
     """Images by class, the classes by group (script, alphabet).
 
     Attributes:
@@ -47,9 +135,6 @@ class ClassImages:
         if len(self.sizes) != classes or not all(0 < size <= most for size in self.sizes):
             raise ValueError(f"counts are {self.counts}: expected {classes} from 1 to {most}")
 
-    def __len__(self) -> int:
-        return len(self.images)
-
     def __repr__(self) -> str:
         n = " to ".join(str(size) for size in sorted({min(self.sizes), max(self.sizes)}))
         over = f", {len(self.passed_over)} files passed over" if self.passed_over else ""
@@ -61,42 +146,7 @@ class ClassImages:
         """How many images each class has."""
         return self.counts or (self.images.shape[1],) * len(self)
 
-    @property
-    def group_names(self) -> tuple[str, ...]:
-        """The groups, each once, in alphabetical order."""
-        return tuple(sorted(set(self.groups)))
-
-    def split_groups(self, *parts: Collection[str]) -> tuple[ClassImages, ...]:
-        """Split by group.
-
-        Args:
-            *parts: the groups of each part; without any, the documented split, which for
-                ``glyphs()`` and ``omniglot()`` begins with train and validation.
-
-        Returns:
-            One ``ClassImages`` a part.
-
-        Raises:
-            ValueError: if a group is unknown or in two parts, or a part is empty.
-        """
-        wanted = [*parts] or [*self.split.values()]
-        if not wanted:
-            raise ValueError(
-                "these images have no documented split: name the groups of each part, "
-                f"from {self.group_names}"
-            )
-        named = [group for part in wanted for group in part]
-        unknown, twice = set(named) - set(self.groups), {g for g in named if named.count(g) > 1}
-        if unknown or twice or not all(wanted):
-            raise ValueError(
-                f"cannot split: groups not in the data {sorted(unknown)}, groups in two parts "
-                f"{sorted(twice)}; expected each part to name some of {self.group_names}"
-            )
-        return tuple(
-            self.select([i for i, g in enumerate(self.groups) if g in set(part)]) for part in wanted
-        )
-
-    def select(self, classes: Sequence[int]) -> ClassImages:
+    def select(self, classes: Sequence[int]) -> Self:
         """Keep only the classes with these numbers, in this order."""
         index = torch.as_tensor(classes, device=self.images.device)
         return replace(
@@ -107,31 +157,6 @@ class ClassImages:
             factors={n: values[index.to(values.device)] for n, values in self.factors.items()},
             counts=tuple(self.counts[i] for i in classes) if self.counts else (),
         )
-
-    def with_at_least(self, number: int) -> ClassImages:
-        """Keep only the classes that have so many images, such as shots and queries together.
-
-        Raises:
-            ValueError: if there is none.
-        """
-        enough = [i for i, size in enumerate(self.sizes) if size >= number]
-        if not enough:
-            raise ValueError(f"no class has {number} images: expected {max(self.sizes)} or fewer")
-        return self.select(enough)
-
-    def with_groups(self, groups: Mapping[str, str]) -> ClassImages:
-        """Say which classes belong together: by person, place, or whatever they share.
-
-        Args:
-            groups: the group of each class, by the name of the class.
-
-        Raises:
-            ValueError: if a class has no group.
-        """
-        missing = [name for name in self.class_names if name not in groups]
-        if missing:
-            raise ValueError(f"classes {missing} have no group: expected one for each class")
-        return replace(self, groups=tuple(groups[name] for name in self.class_names), split={})
 
     def examples(self, start: int, stop: int) -> ClassImages:
         """Keep only the examples ``start .. stop - 1`` of each class; all must have them."""

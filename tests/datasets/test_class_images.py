@@ -152,7 +152,7 @@ def test_examples_that_a_class_does_not_have_are_refused(unequal):
 def test_classes_with_enough_are_kept(unequal):
     assert unequal.with_at_least(3).class_names == ("a", "b")
     assert unequal.with_at_least(1).class_names == unequal.class_names
-    with pytest.raises(ValueError, match="no class has 6 images: expected 5 or fewer"):
+    with pytest.raises(ValueError, match="no class has 6 examples: expected 5 or fewer"):
         unequal.with_at_least(6)
 
 
