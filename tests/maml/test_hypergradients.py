@@ -202,9 +202,10 @@ def test_a_setting_that_nothing_depends_on_gets_zeros():
         assert torch.equal(found["unused"], torch.zeros(2, 3))
 
 
-def test_a_training_loss_without_curvature_leaves_what_the_setting_does_itself():
+@pytest.mark.parametrize("rate", [lambda s: s["s"], lambda s: 2])
+def test_a_training_loss_without_curvature_leaves_what_the_setting_does_itself(rate):
     found = implicit_hypergradient(
-        lambda w, s: (w["w"] * s["s"]).sum(),
+        lambda w, s: (w["w"] * rate(s)).sum(),
         lambda w, s: w["w"].square().sum() * s["s"],
         {"w": torch.ones(2)},
         {"s": torch.tensor(1.0)},
