@@ -17,7 +17,7 @@ from nbgrader.preprocessors import NbGraderPreprocessor
 
 from metalearn_lite.classroom import NotYet
 from metalearn_lite.classroom.marking import asking
-from metalearn_lite.grading import Room, have_walls, names, needed
+from metalearn_grading import Room, have_walls, names, needed
 
 HERE = Path(__file__).resolve().parent
 MOST = 20_000  # characters of a text, and a hundred times as many of a picture

@@ -59,9 +59,8 @@ assert all((adapted[name] != start[name]).any() for name in start)
 
 def course_in(folder):
     """Copy what the package is built from."""
-    shutil.copytree(
-        ROOT / "metalearn_lite", folder / "metalearn_lite", ignore=lambda *_: {"__pycache__"}
-    )
+    for package in ("metalearn_lite", "metalearn_grading"):
+        shutil.copytree(ROOT / package, folder / package, ignore=lambda *_: {"__pycache__"})
     (folder / "tools").mkdir()
     for name in ("hatch_build.py", "metalearn_lite_hook.pth"):
         shutil.copy(ROOT / "tools" / name, folder / "tools")
@@ -182,7 +181,7 @@ def not_required_by(*names):
     return {
         module
         for module, packages in packages_distributions().items()
-        if module != "metalearn_lite" and not wanted & {canonicalize_name(p) for p in packages}
+        if not module.startswith("metalearn_") and not wanted & {canonicalize_name(p) for p in packages}
     }
 
 

@@ -42,7 +42,7 @@ FLOORS = (
     ("judging",),
     ("checks",),
     ("classroom", "widgets"),
-    ("grading", "__main__"),
+    ("__main__",),
 )
 HEIGHT = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 

@@ -16,6 +16,7 @@ import tokenize
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "metalearn_lite"
+TEACHERS = PACKAGE.with_name("metalearn_grading")
 BEGIN, END = "<!-- code count -->", "<!-- end of code count -->"
 LAYOUT = {
     tokenize.COMMENT,
@@ -28,6 +29,7 @@ LAYOUT = {
 
 ALL = "the whole package"
 FIRST_PARTS = "what a student needs for the first five parts"
+GRADING = "`metalearn_grading`, which only a teacher's machine needs"
 NEEDED = (  # modules and rooms; not what only refuses wrong arguments
     "tasks.py",
     "losses.py",
@@ -48,7 +50,7 @@ NEEDED = (  # modules and rooms; not what only refuses wrong arguments
     "prototypes/means.py",
     "randomness.py",
 )
-CAPS = {FIRST_PARTS: 1500, ALL: 8000}
+CAPS = {FIRST_PARTS: 1500, ALL: 8000, GRADING: 450}
 
 
 def code_lines(source: str) -> int:
@@ -92,7 +94,7 @@ def needed(counts: dict[str, int]) -> dict[str, int]:
 
 
 def totals(counts: dict[str, int]) -> dict[str, dict[str, int]]:
-    return {FIRST_PARTS: needed(counts), ALL: counts}
+    return {FIRST_PARTS: needed(counts), ALL: counts, GRADING: count(TEACHERS)}
 
 
 def table(counts: dict[str, int]) -> str:

@@ -31,7 +31,7 @@ INSIDE = frozenset(
     __subclasses__ __torch_function__ _getframe cr_frame f_back f_globals f_locals gi_frame
     tb_frame""".split()  # noqa: SIM905
 )
-MARKS = ("metalearn_lite.classroom", "metalearn_lite.grading")
+MARKS = ("metalearn_lite.classroom", "metalearn_grading")
 LIBRARIES = {"F", "json", "maml", "math", "nn", "torch"}
 Cell = Any
 

@@ -9,7 +9,7 @@ import pytest
 from classroom import ROOT, Classroom, solution_cells
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from metalearn_lite.grading import have_walls
+from metalearn_grading import have_walls
 
 NAME = "tasks_and_evaluation"
 CHECK = "draw__labels_are_shuffled"

@@ -16,7 +16,7 @@ import pytest
 from classroom import ROOT, Classroom
 from IPython.core.inputtransformer2 import TransformerManager
 
-from metalearn_lite.grading import names
+from metalearn_grading import names
 
 ASSIGNMENTS = sorted(path.name for path in (ROOT / "assignments" / "source").glob("*"))
 CODE_POINTS = 16

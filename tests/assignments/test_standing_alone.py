@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from classroom import ROOT
 
-from metalearn_lite.grading import names
+from metalearn_grading import names
 
 ASSIGNMENTS = sorted(path.name for path in (ROOT / "assignments" / "source").glob("*"))
 

@@ -81,7 +81,7 @@ if __name__ == "__main__":
     runpy.run_path(str(course / "nbgrader_config.py"), {"get_config": Config})
     import grading
 
-    from metalearn_lite.grading.asking import Room
+    from metalearn_grading.asking import Room
 
     stdout, sys.stdout = os.fdopen(os.dup(1), "w"), sys.stderr
     name = sys.argv[2]

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from metalearn_lite.grading.asking import LOSSES, Room
+from metalearn_grading.asking import LOSSES, Room
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or torch.cuda.is_available(), reason="processes are not copied here"

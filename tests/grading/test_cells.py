@@ -2,7 +2,7 @@
 
 import pytest
 
-from metalearn_lite.grading.cells import names, needed
+from metalearn_grading.cells import names, needed
 
 
 @pytest.mark.parametrize(

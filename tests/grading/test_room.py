@@ -15,7 +15,7 @@ import torch
 from metalearn_lite.classroom import NotYet, mark, marking
 from metalearn_lite.classroom.marking import asking
 from metalearn_lite.classroom.sandbox import run_apart
-from metalearn_lite.grading.asking import Room
+from metalearn_grading.asking import Room
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or torch.cuda.is_available(), reason="processes are not copied here"
@@ -274,7 +274,7 @@ def asked(room, number, **options):
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch):
-    monkeypatch.setattr("metalearn_lite.grading.asking.LEAST", 3.0)
+    monkeypatch.setattr("metalearn_grading.asking.LEAST", 3.0)
 
 
 @pytest.mark.parametrize("cheat", CHEATS)
@@ -351,7 +351,7 @@ def in_a_copy(code):
 
 
 def walled():
-    from metalearn_lite.grading.walls import have_walls
+    from metalearn_grading.walls import have_walls
 
     return have_walls()
 

@@ -60,7 +60,10 @@ def package(tmp_path, monkeypatch):
         path = tmp_path / "package" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x = 1\n" * lines)
+    (tmp_path / "grading").mkdir()
+    (tmp_path / "grading" / "room.py").write_text("x = 1\n" * 5)
     monkeypatch.setattr(count_code, "PACKAGE", tmp_path / "package")
+    monkeypatch.setattr(count_code, "TEACHERS", tmp_path / "grading")
     monkeypatch.setattr(count_code, "NEEDED", ("tasks.py", "reptile"))
     return tmp_path / "package"
 
@@ -71,10 +74,11 @@ TABLE = """| room | modules | lines of code |
 | `maml` | 1 | 4 |
 | `reptile` | 2 | 4 |
 | **what a student needs for the first five parts** | 3 | 6 of at most 1,500 |
-| **the whole package** | 4 | 10 of at most 8,000 |"""
+| **the whole package** | 4 | 10 of at most 8,000 |
+| **`metalearn_grading`, which only a teacher's machine needs** | 1 | 5 of at most 450 |"""
 
 
-def test_the_table_has_a_row_a_room_and_two_totals(package):
+def test_the_table_has_a_row_a_room_and_three_totals(package):
     assert count_code.table(count_code.count(package)) == TABLE
 
 

@@ -3,8 +3,8 @@
 ``metalearn_lite.classroom`` says what runs where. Linux alone has it all.
 """
 
-from metalearn_lite.grading.asking import Room
-from metalearn_lite.grading.cells import names, needed
-from metalearn_lite.grading.walls import have_walls
+from metalearn_grading.asking import Room
+from metalearn_grading.cells import names, needed
+from metalearn_grading.walls import have_walls
 
 __all__ = ["Room", "have_walls", "names", "needed"]

@@ -14,8 +14,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import metalearn_lite
+
 PLACE = "/place"
-PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGES = [Path(metalearn_lite.__file__ or "").resolve().parent, Path(__file__).resolve().parent]
 LIMITS = {"nproc": 256, "fsize": 64 * 2**20, "nofile": 1024, "core": 0}
 BUILD = Path(__file__).with_name("walls.sh").read_text(encoding="utf-8")
 
@@ -61,7 +63,7 @@ def _needed() -> list[Path]:
     """List what Python and the package need: no folder within another one that is listed."""
     system = [*map(Path, ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache"))]
     python = [Path(prefix) for prefix in {sys.base_prefix, sys.prefix}]
-    apart = [path for path in (*python, PACKAGE) if not _inside(path, system)]
+    apart = [path for path in (*python, *PACKAGES) if not _inside(path, system)]
     return system + [path for path in apart if not _inside(path, [p for p in apart if p != path])]
 
 
@@ -73,7 +75,7 @@ def environment(**more: str) -> dict[str, str]:
     """Return what the process may know of its surroundings."""
     return {
         "PATH": "/usr/bin:/bin",
-        "PYTHONPATH": str(PACKAGE.parent),
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(str(path.parent) for path in PACKAGES)),
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",

@@ -4,7 +4,7 @@ It runs the cells that are given, and nothing that a student wrote. For each wis
 makes a copy of itself, which runs cells of the student, answers, and is ended with all that it
 has started. It knows neither a solution nor a check, and gives no verdict.
 
-    python -m metalearn_lite.grading.room CONTROL                (the number of an open socket)
+    python -m metalearn_grading.room CONTROL                (the number of an open socket)
 """
 
 import io

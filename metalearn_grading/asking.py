@@ -18,7 +18,7 @@ from metalearn_lite.classroom.channel import Broken, receive, send
 from metalearn_lite.classroom.marking import Ask, heard
 from metalearn_lite.classroom.sandbox import CELL, CELLS, LEAST, how_it_ended
 from metalearn_lite.datasets.cache import folder
-from metalearn_lite.grading.walls import PLACE, behind_walls, environment, have_walls
+from metalearn_grading.walls import PLACE, behind_walls, environment, have_walls
 
 LOSSES = 3  # cells that may end or hang before no further one is shown
 START = 120.0  # seconds by the clock for the cells that are given
@@ -37,7 +37,7 @@ class Room:
     def __init__(self, given: list[str], others: list[str]) -> None:
         self.place = tempfile.TemporaryDirectory(prefix="room-")
         self.control, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "metalearn_lite.grading.room", str(theirs.fileno())]
+        command = [sys.executable, "-m", "metalearn_grading.room", str(theirs.fileno())]
         root, cache = Path(self.place.name), folder()
         self.process = subprocess.Popen(
             behind_walls(command, root=root, shown=[cache]),
