@@ -15,9 +15,9 @@ import nbformat
 from nbformat.v4 import new_output
 from nbgrader.preprocessors import NbGraderPreprocessor
 
+from metalearn_grading import Room, have_walls, names, needed
 from metalearn_lite.classroom import NotYet
 from metalearn_lite.classroom.marking import asking
-from metalearn_grading import Room, have_walls, names, needed
 
 HERE = Path(__file__).resolve().parent
 MOST = 20_000  # characters of a text, and a hundred times as many of a picture

@@ -14,11 +14,11 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+from metalearn_grading.walls import PLACE, behind_walls, environment, have_walls
 from metalearn_lite.classroom.channel import Broken, receive, send
 from metalearn_lite.classroom.marking import Ask, heard
 from metalearn_lite.classroom.sandbox import CELL, CELLS, LEAST, how_it_ended
 from metalearn_lite.datasets.cache import folder
-from metalearn_grading.walls import PLACE, behind_walls, environment, have_walls
 
 LOSSES = 3  # cells that may end or hang before no further one is shown
 START = 120.0  # seconds by the clock for the cells that are given

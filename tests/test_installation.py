@@ -181,7 +181,8 @@ def not_required_by(*names):
     return {
         module
         for module, packages in packages_distributions().items()
-        if not module.startswith("metalearn_") and not wanted & {canonicalize_name(p) for p in packages}
+        if not module.startswith("metalearn_")
+        and not wanted & {canonicalize_name(p) for p in packages}
     }
 
 

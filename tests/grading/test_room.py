@@ -12,10 +12,10 @@ from types import ModuleType
 import pytest
 import torch
 
+from metalearn_grading.asking import Room
 from metalearn_lite.classroom import NotYet, mark, marking
 from metalearn_lite.classroom.marking import asking
 from metalearn_lite.classroom.sandbox import run_apart
-from metalearn_grading.asking import Room
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or torch.cuda.is_available(), reason="processes are not copied here"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from metalearn_lite.classroom.marking import seed_everything
 from metalearn_grading import walls
 from metalearn_grading.asking import Room
+from metalearn_lite.classroom.marking import seed_everything
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or torch.cuda.is_available(), reason="processes are not copied here"
