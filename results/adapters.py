@@ -17,8 +17,9 @@ Then, as pieces ``episodes``, the first EPISODES tasks of fair_comparison.py's t
 20 steps; the step size is chosen on VALIDATION tasks of the validation scripts. The right answers
 to each are in results/adapters/.
 
-As a reference, ``from zero``: the same for the network trained on photographs, with a head that
-begins at zero in place of a fitted one. About an hour of one core.
+As references, pieces ``plain``: the glyph networks with a head that is drawn or begins at zero; and
+``from zero``: that trained on photographs with a head that begins at zero. About an hour of one
+core.
 
 A first run left the feature vectors of that network as they come, some hundred times longer.
 Then a fitted head has no loss left and every step size is too long: nothing moved, at any. With
@@ -65,12 +66,15 @@ def adapted(
     change: Callable[[Network], Network] = lambda network: network,
     decay: float = 1.0,
     l2_sp: float = 0.0,
-    from_zero: bool = False,
+    head: str = "fitted",
 ) -> Network:
-    """Fine-tune what ``change`` leaves free, from a fitted head or zero; 50 images a step."""
+    """Fine-tune what ``change`` leaves free, from a head; 50 images a step."""
     rest = {"minibatch": 50, "generator": seeded(0)} if len(x) > 50 else {}
     rates = layer_decay(probed, lr, decay) if decay > 1 else {}
-    network = change(new_head(probed, len(probed.head.bias)) if from_zero else probed)
+    if head != "fitted":
+        drawn = seeded(1) if head == "random" else None
+        probed = new_head(probed, len(probed.head.bias), generator=drawn)
+    network = change(probed)
     return fine_tune(network, x, y, steps=steps, lr=lr, layer_lrs=rates, l2_sp=l2_sp, **rest)  # type: ignore[arg-type]
 
 
@@ -85,11 +89,12 @@ METHODS: dict[str, Adapt] = {
     **{f"LoRA, rank {r}": partial(adapted, change=partial(low_rank, rank=r)) for r in RANKS},
     "norm tuning": partial(adapted, change=norm_tuning),
     "bias tuning": partial(adapted, change=bias_tuning),
-    "from zero": partial(adapted, from_zero=True),
-    "LoRA, rank 4, from zero": partial(adapted, change=partial(low_rank, rank=4), from_zero=True),
+    "plain fine-tuning": partial(adapted, head="random"),
+    "from zero": partial(adapted, head="zero"),
+    "LoRA, rank 4, from zero": partial(adapted, change=partial(low_rank, rank=4), head="zero"),
 }
 FROM_ZERO = [name for name in METHODS if name.endswith("from zero")]
-FITTED = [name for name in METHODS if name not in FROM_ZERO]
+FITTED = [name for name in METHODS if name not in (*FROM_ZERO, "plain fine-tuning")]
 
 
 class World:
@@ -312,7 +317,15 @@ def task_results(shots: int, names: list[str]) -> tuple[dict[str, Any], dict[str
 
 
 PIECES = [f"{world}/{problem}" for world in WORLDS for problem in ("few", "many")]
-PIECES += ["episodes/1", "episodes/5", "from zero/1", "from zero/5", "from zero/many"]
+PIECES += [
+    "episodes/1",
+    "episodes/5",
+    "from zero/1",
+    "from zero/5",
+    "from zero/many",
+    "plain/few",
+    "plain/many",
+]
 
 
 def new_ledger() -> dict[str, Any]:
@@ -333,6 +346,10 @@ def main() -> None:
         kind, which = piece.split("/")
         if kind in WORLDS:
             return problem_results(WORLDS[kind](), which, FITTED)
+        if kind == "plain":
+            return problem_results(
+                WORLDS["glyph network"](), which, ["plain fine-tuning", "from zero"]
+            )
         if which == "many":
             return problem_results(WORLDS["photographs"](), which, FROM_ZERO)
         rows = ["linear probe", "LP-FT", "LoRA, rank 4"] if kind == "episodes" else FROM_ZERO
