@@ -14,8 +14,9 @@ class Attention(nn.Module):
 
     .. math::
 
-        \operatorname{softmax}\!\left(\frac{Q K^\top}{\sqrt{d}}\right) V, \qquad
-        Q = X W_Q, \; K = X W_K, \; V = X W_V .
+        \operatorname{softmax}\!\left(\frac{Q K^\top}{\sqrt{d}}\right) V,
+
+    where :math:`Q = X W_Q`, :math:`K = X W_K` and :math:`V = X W_V`.
 
     Args:
         width: numbers in a row.
@@ -62,7 +63,8 @@ class TransformerLayer(nn.Module):
 
     .. math::
 
-        h = x + \operatorname{Attention}(\operatorname{LN}(x)), \qquad
+        h = x + \operatorname{Attention}(\operatorname{LN}(x)),
+
         y = h + \operatorname{MLP}(\operatorname{LN}(h)) .
 
     Args:

@@ -5,7 +5,7 @@ has learned something of them: which of their letters and syllables are frequent
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ class Tokens:
         in_bytes: whether texts are taken as bytes of UTF-8.
     """
 
-    symbols: str = BYTES
+    symbols: str = field(default_factory=lambda: BYTES)  # which no page need show
     merges: tuple[str, ...] = ()
     in_bytes: bool = True
 
