@@ -42,7 +42,7 @@ def pool_of(images: object, ways: int | None, shots: int, queries: int) -> Tenso
     if examples < shots + queries:
         raise ValueError(
             f"{shots} shots and {queries} queries need {shots + queries} examples of each "
-            f"class, but the data holds {examples}: ask for fewer or give more images"
+            f"class, but the data holds {examples}: ask for fewer or give more"
         )
     sizes = zip(getattr(images, "class_names", ()), getattr(images, "counts", ()), strict=False)
     few = [f"{name} has {size}" for name, size in sizes if size < shots + queries]

@@ -68,7 +68,8 @@ class SetTransformer(nn.Module):
         Raises:
             ValueError: if a shape, a type or a class does not fit the network, or a value is NaN.
         """
-        n, x = support_x.shape[1], torch.cat([self._rows(support_x), self._rows(query_x)], dim=1)
+        examples, queries = self._rows(support_x), self._rows(query_x)
+        n, x = examples.shape[1], torch.cat([examples, queries], dim=1)
         examples, queries = self.read_x(x).tensor_split([n], dim=1)
         targets = self._targets(support_y, support_x).to(x.dtype)
         rows = torch.cat([examples + self.read_y(targets), queries], dim=1)

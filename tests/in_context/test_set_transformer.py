@@ -142,6 +142,7 @@ def test_first_and_second_derivatives_by_the_weights_are_central_differences():
 GOOD = task("classes")
 WRONG = {
     "one task without its dimension": ((GOOD[0][0], GOOD[1][0], GOOD[2][0]), "as_batch"),
+    "a row of numbers": ((torch.zeros(3), GOOD[1], GOOD[2]), "as_batch"),
     "other inputs": ((GOOD[0][..., :2], GOOD[1], GOOD[2]), r"expected floats \(T, n, 3\)"),
     "other queries": ((GOOD[0], GOOD[1], GOOD[2][..., :2]), r"expected floats \(T, n, 3\)"),
     "whole inputs": ((GOOD[0].long(), GOOD[1], GOOD[2]), "inputs are torch.int64"),
