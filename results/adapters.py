@@ -2,10 +2,10 @@
 
     python results/adapters.py [--only NAME ...] [--threads 1] [--to FILE]
 
-Two networks: that of the chapter on fine-tuning, trained on glyphs with three seeds, and
-EfficientNet-Lite0 at 64 pixels, up to the layer that photographs.py chose for glyphs, of which the
-layers from BELOW on are trained. The network below is computed once for each picture; its batch
-norm keeps the statistics of ImageNet.
+Two networks: that of the chapter on fine-tuning, trained on glyphs with three seeds, whose weights
+are kept beside the ledger, and EfficientNet-Lite0 at 64 pixels, up to the layer that photographs.py
+chose for glyphs, of which the layers from BELOW on are trained. The network below is computed once
+for each picture; its batch norm keeps the statistics of ImageNet.
 
 Two problems, as in the chapter: ``few``, ten characters with five drawings of each, and ``many``,
 ten digits with fifty. Each way to adapt begins with a head that a probe has fitted and takes 40
@@ -29,6 +29,7 @@ unit length the step sizes were moved once, for all alike, on four tasks of the 
 import time
 from collections.abc import Callable, Mapping
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from metalearn_lite.checkpoint import save_checkpoint
+from metalearn_lite.checkpoint import load_checkpoint, save_checkpoint
 from metalearn_lite.datasets import ClassImages, digits, glyphs
 from metalearn_lite.judging.ledger import fill_ledger, how_made, recipe_parser
 from metalearn_lite.models import Network, conv4, fix_statistics, new_head
@@ -46,6 +47,7 @@ from metalearn_lite.tasks import ImageTasks
 from metalearn_lite.transfer import fine_tune, layer_decay, linear_probe, pretrain
 from metalearn_lite.transfer.adapters import bias_tuning, lora, norm_tuning, trained_numbers
 
+WEIGHTS = Path(__file__).with_name("adapters") / "networks.zip"  # of the glyph networks
 SIDE, BELOW, LAYER, POOL = 64, 6, 10, 3
 STEPS, TASK_STEPS = 40, 20
 EPISODES, VALIDATION = 100, 20
@@ -122,15 +124,15 @@ class Glyphs(World):
 
     def __init__(self) -> None:
         train = glyphs().split_groups()[0]
-        self.networks = [
-            pretrain(
-                conv4(len(train), width=32, generator=seeded(seed)),
-                *train.flatten(),
-                steps=600,
-                generator=seeded(10 + seed),
-            )
-            for seed in range(3)
-        ]
+        self.networks = [conv4(len(train), width=32, generator=seeded(seed)) for seed in range(3)]
+        if not WEIGHTS.exists():
+            for seed, start in enumerate(self.networks):
+                order = seeded(10 + seed)
+                self.networks[seed] = pretrain(start, *train.flatten(), steps=600, generator=order)
+            learned = {str(seed): n.state_dict() for seed, n in enumerate(self.networks)}
+            save_checkpoint(WEIGHTS, learned, metadata={"seeds": [*range(3)]})
+        for name, weights in load_checkpoint(WEIGHTS).items():
+            self.networks[int(name)].load_state_dict(weights)
 
     def ready(self, network: Network, x: Tensor) -> Network:
         """Fix the statistics, which in training were those of the batch, to the support set."""
