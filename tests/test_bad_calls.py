@@ -20,7 +20,18 @@ from metalearn_lite.checkpoint import load_checkpoint, save_checkpoint
 from metalearn_lite.checks import audit_episodes, check_gradient
 from metalearn_lite.evaluation import accuracy, evaluate, paired_difference
 from metalearn_lite.judging import cka, from_scratch, nearest_class
-from metalearn_lite.maml import adapt, clipped, maml_learn, maml_loss, maml_predict, proto_maml_loss
+from metalearn_lite.maml import (
+    adapt,
+    clipped,
+    implicit_hypergradient,
+    implicit_maml_learn,
+    implicit_maml_loss,
+    maml_learn,
+    maml_loss,
+    maml_predict,
+    proto_maml_loss,
+    unrolled_hypergradient,
+)
 from metalearn_lite.models import (
     BatchStatisticsNorm,
     FixedStatisticsNorm,
@@ -112,6 +123,26 @@ def step(**options):
     return reptile_step(NET, WAVES, **LR | options)
 
 
+def implicit(**options):
+    given = {"penalty": 1.0, "cg_steps": 1} | LR | options
+    return implicit_maml_loss(NET, WAVES, **given)
+
+
+def bowl(weights, settings):
+    return (weights["w"] - settings["s"]).square().sum()
+
+
+def hyper(function, **options):
+    places = {"weights": {"w": torch.ones(2)}, "settings": {"s": torch.zeros(2)}}
+    given = {"steps": 1, **places, **options}
+    loss = given.pop("loss", bowl)
+    return function(loss, bowl, given.pop("weights"), given.pop("settings"), **given)
+
+
+def unrolled(**options):
+    return hyper(unrolled_hypergradient, **{"lr": 0.1} | options)
+
+
 # Kinds of wrong values, and the arguments of each kind. A least count of 0 makes 0 right.
 NO_COUNTS = [-1, 2.5, "2", True, NAN]
 COUNTS = {
@@ -120,6 +151,10 @@ COUNTS = {
     "adapt inner_steps": lambda v: adapt(
         NET, PARAMS, WAVES.support_x, WAVES.support_y, inner_lr=0.1, inner_steps=v
     ),
+    "implicit_maml_loss inner_steps": lambda v: implicit(inner_steps=v),
+    "implicit_maml_loss cg_steps": lambda v: implicit(cg_steps=v),
+    "implicit_hypergradient steps": lambda v: hyper(implicit_hypergradient, steps=v),
+    "unrolled_hypergradient steps": lambda v: unrolled(steps=v),
     "reptile_step inner_steps": lambda v: step(inner_steps=v),
     "reptile_step minibatch": lambda v: step(minibatch=v),
     "meta_train iterations": lambda v: train(iterations=v),
@@ -162,6 +197,10 @@ SIZES = {
         NET, WAVES, inner_lr=dict.fromkeys(PARAMS, v), inner_steps=1
     ),
     "maml_learn inner_lr": lambda v: maml_learn(CONV, TASK, inner_lr=v, inner_steps=1),
+    "implicit_maml_loss inner_lr": lambda v: implicit(inner_lr=v),
+    "implicit_maml_loss penalty": lambda v: implicit(penalty=v),
+    "implicit_hypergradient neumann_lr": lambda v: hyper(implicit_hypergradient, neumann_lr=v),
+    "unrolled_hypergradient lr": lambda v: unrolled(lr=v),
     "clipped inner_lr": lambda v: maml_loss(
         NET, WAVES, inner_lr=clipped(v, max_norm=1.0), inner_steps=1
     ),
@@ -218,6 +257,22 @@ CALLS = {
     "prototypes of a tuple": lambda: prototype_loss(CONV, (X, Y, X, Y)),
     "answers to a tuple": lambda: reptile_predict(NET, (X, Y, X, Y), **LR),
     "one task that is a batch": lambda: maml_learn(CONV, PICTURES.sample(seeded(0), 2), **LR),
+    "implicit MAML without a pull": lambda: implicit(penalty=0.0),
+    "implicit MAML of a tuple": lambda: implicit_maml_loss(
+        CONV, (X, Y, X, Y), penalty=1.0, cg_steps=1, **LR
+    ),
+    "an implicit solution of a batch": lambda: implicit_maml_learn(
+        CONV, PICTURES.sample(seeded(0), 2), penalty=1.0, **LR
+    ),
+    "settings that are numbers": lambda: unrolled(settings={"s": 1.0}),
+    "no settings": lambda: hyper(implicit_hypergradient, settings={}),
+    "weights in a row": lambda: unrolled(weights=torch.ones(2)),
+    "weights of whole numbers": lambda: unrolled(weights={"w": torch.ones(2).long()}),
+    "a training loss of several numbers": lambda: unrolled(loss=lambda w, s: w["w"]),
+    "a training loss that is a number": lambda: hyper(
+        implicit_hypergradient, loss=lambda w, s: 1.0
+    ),
+    "a training loss of NaN": lambda: unrolled(loss=lambda w, s: NAN * bowl(w, s)),
     "no model": lambda: MAML(None, WAVES),
     "a model that is a function": lambda: MAML(torch.relu, WAVES),
     "a rate for no parameter": lambda: maml_loss(

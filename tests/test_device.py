@@ -25,6 +25,8 @@ from metalearn_lite.judging import from_scratch, nearest_feature, nearest_pixel
 from metalearn_lite.maml import (
     MetaSGD,
     adapt,
+    implicit_maml_loss,
+    implicit_maml_predict,
     maml_loss,
     maml_predict,
     proto_maml_loss,
@@ -62,6 +64,7 @@ pytestmark = pytest.mark.skipif(
     reason="no device besides the CPU; METALEARN_DEVICE=cpu runs these tests all the same",
 )
 STEPS = {"inner_lr": 0.1, "inner_steps": 2}
+TIED = {"penalty": 5.0, **STEPS}
 CLOSE = {"rtol": 1e-6, "atol": 1e-8}  # in float64: sums in another order
 
 
@@ -88,6 +91,7 @@ OBJECTIVES = {
     "MAML, task by task": lambda m, e: maml_loss(m, e, task_by_task=True, **STEPS),
     "first-order MAML": lambda m, e: maml_loss(m, e, first_order=True, **STEPS),
     "ANIL": lambda m, e: maml_loss(m, e, head_only=True, **STEPS),
+    "implicit MAML": lambda m, e: implicit_maml_loss(m, e, cg_steps=2, **TIED),
     "Reptile": lambda m, e: reptile_loss(m, e, **STEPS),
     "Reptile, minibatches": lambda m, e: reptile_loss(
         m, e, minibatch=2, generator=seeded(0), **STEPS
@@ -100,6 +104,7 @@ FOR_LABELS = ("prototypes", "ridge", "Proto-MAML")
 PREDICTIONS = {
     "MAML": lambda m, e: maml_predict(m, e, **STEPS),
     "MAML, support": lambda m, e: maml_predict(m, e, statistics="support", **STEPS),
+    "implicit MAML": lambda m, e: implicit_maml_predict(m, e, **TIED),
     "Reptile": lambda m, e: reptile_predict(m, e, **STEPS),
     "prototypes": prototype_predict,
     "ridge": ridge_predict,

@@ -27,6 +27,10 @@ from metalearn_lite.judging import activations, from_scratch, nearest_feature, s
 from metalearn_lite.maml import (
     MetaSGD,
     adapt,
+    implicit_maml_learn,
+    implicit_maml_loss,
+    implicit_maml_predict,
+    implicit_maml_residuals,
     maml_learn,
     maml_loss,
     maml_predict,
@@ -68,6 +72,7 @@ from metalearn_lite.transfer import (
 
 WAYS, TASKS, LR, STEPS = 3, 2, 0.1, 2
 RATE = {"inner_lr": LR, "inner_steps": STEPS}
+TIED = {"penalty": 20.0, **RATE}  # to the start of implicit MAML
 D = 6  # features of every network
 
 
@@ -486,6 +491,46 @@ def plain_proto_maml(model, episode):
     return slopes(model, torch.stack(losses).mean())
 
 
+def plain_tied(model, t):
+    """Steps on one task, each drawn back to the start."""
+    start = {n: p.detach().clone() for n, p in trained(model).items()}
+    at, pull = start, LR * TIED["penalty"]
+    for _ in range(STEPS):
+        leaves = {n: p.detach().requires_grad_() for n, p in at.items()}
+        slope = grads(loss_of(model, leaves, t.support_x, t.support_y), leaves)
+        stepped = {n: p.detach() - LR * g for (n, p), g in zip(leaves.items(), slope, strict=True)}
+        at = {n: (p + pull * start[n]) / (1 + pull) for n, p in stepped.items()}
+    return {n: p.requires_grad_() for n, p in at.items()}
+
+
+def grads(value, by, **options):
+    return torch.autograd.grad(value, list(by.values()), materialize_grads=True, **options)
+
+
+def plain_implicit(model, episode):
+    """Two steps of conjugate gradients for each task, by the book; the mean, split as weights."""
+    found, losses, residuals = [], [], []
+    for t in episode.unbind():
+        at = plain_tied(model, t)
+        query_loss = loss_of(model, at, t.query_x, t.query_y)
+        slope = grads(loss_of(model, at, t.support_x, t.support_y), at, create_graph=True)
+        slope, right = (torch.cat([g.flatten() for g in s]) for s in (slope, grads(query_loss, at)))
+        x, rest, way = torch.zeros_like(right), right, right
+        for _ in range(2):
+            bent = grads(slope @ way, at, retain_graph=True) if slope.requires_grad else [0 * way]
+            image = way + torch.cat([b.flatten() for b in bent]) / TIED["penalty"]
+            length = rest @ rest / (way @ image)
+            x, left = x + length * way, rest - length * image
+            rest, way = left, left + left @ left / (rest @ rest) * way
+        found.append(x)
+        losses.append(query_loss.detach())
+        residuals.append(rest.norm() / right.norm())
+    parts = torch.stack(found).mean(dim=0).split([p.numel() for p in trained(model).values()])
+    weights = trained(model).values()
+    by_each = [part.view_as(p) for part, p in zip(parts, weights, strict=True)]
+    return [torch.stack(losses).mean(), *by_each], torch.stack(residuals)
+
+
 def plain_proto_answer(model, t):
     adapted = descend(model, proto_start(model, t), t.support_x, t.support_y)
     return with_parameters(model, adapted)(t.query_x).detach()
@@ -647,6 +692,22 @@ COLUMNS = {
             n: torch.stack(list(f))
             for n, *f in zip(trained(m), *(ends(m, t).values() for t in e.unbind()), strict=True)
         },
+    ),
+    "implicit_maml_loss": (
+        lambda m, e: slopes(m, implicit_maml_loss(m, e, cg_steps=2, **TIED)),
+        lambda m, e: plain_implicit(m, e)[0],
+    ),
+    "implicit_maml_residuals": (
+        lambda m, e: implicit_maml_residuals(m, e, cg_steps=2, **TIED).outer,
+        lambda m, e: plain_implicit(m, e)[1],
+    ),
+    "implicit_maml_predict": (
+        lambda m, e: implicit_maml_predict(m, e, **TIED),
+        lambda m, e: each(e, lambda t: with_parameters(m, plain_tied(m, t))(t.query_x)),
+    ),
+    "implicit_maml_learn": (
+        lambda m, e: answered(implicit_maml_learn, m, first(e), **TIED),
+        lambda m, e: with_parameters(m, plain_tied(m, first(e)))(first(e).query_x).detach(),
     ),
     "maml_predict": (lambda m, e: maml_predict(m, e, **RATE), plain_predict),
     "maml_predict, one by one": (
@@ -824,12 +885,13 @@ def compare(mine, plain):
 
 # What passes through the whole network, and so needs all of it to be as it should.
 WHOLE = [
-    *(name for name in COLUMNS if name.startswith(("maml", "proto_maml", "reptile"))),
+    *(name for name in COLUMNS if name.startswith(("maml", "proto_maml", "reptile", "implicit"))),
     *("MetaSGD", "adapt", "meta_sgd_learn", "from_scratch", "scratch_learn", "evaluate"),
     *("check_gradient", "check_batch", "check_unchanged", "check_predict"),
 ]
 SECOND_ORDER = [
-    *("maml_loss", "MetaSGD", "adapt", "proto_maml_loss"),
+    *("maml_loss", "MetaSGD", "adapt", "proto_maml_loss", "implicit_maml_loss"),
+    "implicit_maml_residuals",
     *("check_gradient", "check_batch", "check_unchanged"),
 ]
 ON_FEATURES = [

@@ -25,6 +25,8 @@ from metalearn_lite.judging import (
 )
 from metalearn_lite.maml import (
     MetaSGD,
+    implicit_maml_loss,
+    implicit_maml_predict,
     maml_loss,
     maml_predict,
     proto_maml_loss,
@@ -149,6 +151,7 @@ def test_the_imitation_does_as_the_device(apple):
 
 PREDICTS = {
     "maml": partial(maml_predict, **RATE),
+    "implicit": partial(implicit_maml_predict, penalty=1.0, **RATE),
     "reptile": partial(reptile_predict, **RATE),
     "scratch": partial(from_scratch, steps=2, lr=0.1),
     "prototypes": prototype_predict,
@@ -175,6 +178,7 @@ def test_every_prediction_is_scored(tasks, network, name):
     [
         partial(maml_loss, **RATE),
         partial(maml_loss, task_by_task=True, **RATE),
+        partial(implicit_maml_loss, penalty=1.0, cg_steps=2, **RATE),
         partial(reptile_loss, **RATE),
         partial(proto_maml_loss, **RATE),
         prototype_loss,
