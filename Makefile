@@ -126,6 +126,7 @@ results: $(INSTALLED)
 	$(RUN) results/omniglot_challenge.py
 	$(RUN) results/photographs.py
 	$(RUN) results/adapters.py
+	$(RUN) results/implicit.py
 
 # Needs a network: are the addresses that the course names still there?
 links: $(INSTALLED)

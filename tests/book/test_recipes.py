@@ -2,12 +2,14 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
-from recipes import load_recipe
+from recipes import RESULTS, load_recipe
 from sklearn.linear_model import Ridge
 
+from metalearn_lite.checkpoint import load_checkpoint
 from metalearn_lite.models import mlp
 from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import SineTasks
@@ -21,6 +23,11 @@ def comparison():
 @pytest.fixture(scope="module")
 def regression():
     return load_recipe("regression")
+
+
+@pytest.fixture(scope="module")
+def implicit():
+    return load_recipe("implicit")
 
 
 def searches(recipe):
@@ -124,3 +131,53 @@ def test_processes_side_by_side_make_each_piece_once_and_a_second_run_none(
         comparison.fill_pieces("recipe.py", "", "abc", pieces, dict, make)
     assert made == ["a/0", "a/1", "c/0", "c/1", "b/0", "b/1"]
     assert set(json.loads(ledger.read_text())["draws"]) == set(made)
+
+
+def test_rows_with_equally_many_gradients_differ_in_their_outer_steps(implicit, monkeypatch):
+    steps = {}
+    monkeypatch.setattr(
+        implicit, "meta_train", lambda *a, iterations, **k: steps.update(n=iterations)
+    )
+    world, settings = implicit.WORLDS["waves"], {"meta_lr": 0.01}
+    for row in implicit.ROWS.values():
+        implicit.learn(world, row, settings, 1.0, 0)
+        assert steps["n"] * row.gradients() == pytest.approx(world.gradients, rel=0.01)
+    costs = {name: row.gradients() for name, row in implicit.ROWS.items()}
+    assert costs["joint training"] == 1 and costs["first-order MAML, 20 steps"] == 21
+    assert costs["MAML, 5 steps"] == 5 + 2 * 5 + 1
+    assert costs["implicit MAML, 20 steps"] == 20 + 1 + 2 * 5 + 1
+
+
+def test_all_rows_try_the_same_settings_within_their_ranges(implicit):
+    for world in implicit.WORLDS.values():
+        tried = implicit.trials(world)
+        assert len(tried) == implicit.TRIALS and tried == implicit.trials(world)
+        for name, (low, high) in world.ranges.items():
+            values = sorted(s[name] for s in tried)
+            assert low < values[0] and values[-1] < high
+            assert values[-1] / values[0] > (high / low) ** 0.7  # spread over the range
+
+
+def test_the_ledger_of_implicit_maml_is_whole_and_counts_the_best_setting(implicit):
+    draws = json.loads((RESULTS / "implicit.json").read_text())["draws"]
+    assert set(draws) == {piece for name in implicit.NAMES for piece in implicit.pieces(name)}
+    for name, draw in draws.items():
+        if name.startswith("tune/"):
+            finite = [t for t in draw["tried"] if t["goodness"] is not None]
+            best = max(finite, key=lambda t: t["goodness"])
+            assert draw["settings"] == best["settings"] and len(draw["tried"]) == implicit.TRIALS
+        if name.startswith("run/"):
+            words = name.removeprefix("run/").replace(", ", "_").replace(" ", "_").replace("/", "_")
+            scores = load_checkpoint(RESULTS / f"implicit/{words}.zip")["scores"]
+            assert scores.mean().item() == pytest.approx(draw["mean"], abs=1e-5)
+
+
+def test_a_row_learns_waves(implicit):
+    world = implicit.WORLDS["waves"]
+    row = implicit.Row(3, 3, cg=2)
+    settings = {"inner_lr": 0.02, "meta_lr": 0.01, "penalty": 8.0}
+    scores = [
+        implicit.judge(replace(world, gradients=count, validation=50), row, settings)
+        for count in (36, 3_600)
+    ]
+    assert scores[1] > scores[0] + 0.5
