@@ -345,7 +345,7 @@ def probe(parts: list[Data], settings: Params, spread: float) -> Problem:
 
 def penalty(draw: int, count: int = 1) -> Problem:
     parts = seen_by_network(characters(draw, (5, 5, 10)), draw)
-    return probe(parts, {"log_penalty": torch.full((count,), math.log(0.01)).double()}, 6.0)
+    return probe(parts, {"log_penalty": torch.full((count,), math.log(1e-3)).double()}, 6.0)
 
 
 def penalties(draw: int) -> Problem:
