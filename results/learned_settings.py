@@ -29,7 +29,7 @@ Five problems, each with several draws, DRAWS (characters, drawings and starts, 
    which nothing is chosen. For *examples* also for a probe that trains on the validation images,
    alone or with the others, and chooses nothing.
 
-About twenty minutes of one core.
+About half an hour of one core.
 """
 
 import math
