@@ -127,6 +127,7 @@ results: $(INSTALLED)
 	$(RUN) results/photographs.py
 	$(RUN) results/adapters.py
 	$(RUN) results/implicit.py
+	$(RUN) results/learned_settings.py
 
 # Needs a network: are the addresses that the course names still there?
 links: $(INSTALLED)

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -28,6 +29,11 @@ def regression():
 @pytest.fixture(scope="module")
 def implicit():
     return load_recipe("implicit")
+
+
+@pytest.fixture(scope="module")
+def learned():
+    return load_recipe("learned_settings")
 
 
 def searches(recipe):
@@ -181,3 +187,105 @@ def test_a_row_learns_waves(implicit):
         for count in (36, 3_600)
     ]
     assert scores[1] > scores[0] + 0.5
+
+
+# Learned settings
+
+
+def valley(recipe, **changes):
+    """One weight that should be 4, drawn to 0 by a penalty; at log 3 the validation loss is 0."""
+    problem = recipe.Problem(
+        settings={"s": torch.zeros(1).double()},
+        spread=3.0,
+        weights={"w": torch.zeros(1).double()},
+        train=lambda w, s: ((w["w"] - 4) ** 2 + s["s"].exp() * w["w"] ** 2).sum() / 2,
+        validate=lambda w, s: (w["w"] - 1).square().sum() / 2,
+        test=lambda w: {"loss": w["w"].item()},
+    )
+    return replace(problem, **changes)
+
+
+def by_steps(recipe):
+    return valley(recipe, rates=lambda s: 0.2, steps=20, weights={"w": torch.ones(1).double()})
+
+
+@pytest.mark.parametrize("way", ["grid", "random", "hypergradient"])
+@pytest.mark.parametrize("kind", [valley, by_steps])
+def test_a_way_begins_at_the_default_spends_its_budget_and_no_more(learned, way, kind):
+    problem = kind(learned)
+    met = learned.search(problem, way, 400, 0.3, 0)
+    costs = [after[0] - before[0] for before, after in pairwise(met)]
+    assert met[0][1]["s"].item() == 0 and met[-1][0] <= 400 < met[-1][0] + 2 * max(costs)
+    assert all(abs(settings["s"].item()) <= 3 + 1e-9 for _, settings, _ in met)
+    best = learned.chosen(met, 400)
+    assert best["s"].item() == pytest.approx(torch.tensor(3.0).log().item(), abs=0.4)
+
+
+def test_going_back_over_a_step_counts_as_two_gradients(learned):
+    problem = by_steps(learned)
+    spent = {w: learned.search(problem, w, 400, 0.3, 0)[0][0] for w in learned.WAYS}
+    assert spent == {"grid": 20 + 1, "random": 20 + 1, "hypergradient": 3 * 20 + 1}
+
+
+def test_every_look_at_the_loss_of_a_probe_counts(learned):
+    looks = []
+    plain = valley(learned)
+
+    def train(w, s):
+        looks.append(1)
+        return plain.train(w, s)
+
+    meter = learned.Meter(1000)
+    learned.fit(replace(plain, train=train), plain.settings, plain.weights, meter)
+    assert meter.spent == len(looks) > 1
+
+
+def test_where_the_numbers_run_away_the_search_goes_on(learned):
+    problem = replace(by_steps(learned), rates=lambda s: s["s"].exp() * 30)
+    for way in learned.WAYS:
+        losses = [loss for _, _, loss in learned.search(problem, way, 400, 0.3, 0)]
+        assert len(losses) > 1
+
+
+def test_a_quarter_of_the_budget_chooses_among_what_was_met_by_then(learned):
+    met = [(10, "a", 3.0), (20, "b", 2.0), (40, "c", 1.0)]
+    assert [learned.chosen(met, most) for most in (5, 10, 25, 40)] == ["a", "a", "b", "c"]
+
+
+def test_forty_labels_are_wrong_and_no_other(learned):
+    right = torch.arange(10).repeat_interleave(10)
+    for draw in (0, 1):
+        wrong = learned.is_wrong(draw)
+        (_, y), (_, vy), (_, ty) = learned.wrong_labels(draw)
+        assert wrong.sum() == learned.WRONG and torch.equal(y != right, wrong)
+        assert vy.bincount().tolist() == [2] * 10 and ty.bincount().tolist() == [8] * 10
+
+
+def test_every_training_on_many_tasks_sees_the_same_minibatches(learned):
+    problem = learned.tasks(0)
+    short = replace(problem, steps=2)
+    losses = [learned.judged(short, problem.settings, learned.Meter(1000)) for _ in range(2)]
+    assert losses[0] == losses[1]
+
+
+def test_the_ledger_of_learned_settings_is_whole_and_its_costs_are_equal(learned):
+    draws = json.loads((RESULTS / "learned_settings.json").read_text())["draws"]
+    assert set(draws) == set(learned.pieces(range(1, 21), learned.PROBLEMS))
+    for piece, draw in draws.items():
+        kind = piece.split("/")[0]
+        if kind == "tune":
+            assert draw["lr"] == float(min(draw["tried"], key=draw["tried"].get))
+            continue
+        for way in learned.NAMES[kind]:
+            losses = [loss for loss in draw[way]["losses"] if loss is not None]
+            assert draw[way]["validation"] == pytest.approx(min(losses), rel=0.02, abs=2e-3)
+            assert 0.75 * learned.BUDGETS[kind] < draw[way]["spent"][-1] <= learned.BUDGETS[kind]
+
+
+def test_a_draw_is_measured_whole(learned, monkeypatch):
+    monkeypatch.setitem(learned.BUDGETS, "penalty", 150)
+    draw = learned.measure_draw("penalty", 1, 0.3)
+    assert {"default", "grid", "random", "hypergradient", "path"} == set(draw)
+    assert len(draw["path"]) == len(draw["hypergradient"]["spent"]) > 1
+    stored = json.loads((RESULTS / "learned_settings.json").read_text())["draws"]["penalty/1"]
+    assert draw["default"]["loss"] == pytest.approx(stored["default"]["loss"], abs=1e-3)

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 import yaml
 from scipy import stats
 
+from metalearn_lite.maml import implicit_hypergradient, unrolled_hypergradient
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "for_teachers"
 EXAM = (FOLDER / "exam.md").read_text(encoding="utf-8")
@@ -182,6 +184,25 @@ def test_the_answers_on_averages_of_a_map_are_right():
     torch.nn.init.normal_(norm.weight), torch.nn.init.normal_(norm.bias)
     out = norm(torch.randn(1, 3, 4, 4)).mean(dim=(2, 3))
     assert (out - norm.bias).abs().max() < 1e-6 and "$\\beta$" in scheme(18, "c")
+
+
+def test_the_answers_on_the_slope_of_a_setting_are_right():
+    def train(w, s):
+        return ((w["w"] - 4) ** 2 + s["s"] * w["w"] ** 2) / 2
+
+    def validate(w, s):
+        return (w["w"] - 1) ** 2 / 2
+
+    def slope(w, s, **steps):
+        at = {"w": torch.tensor(w)}, {"s": torch.tensor(s)}
+        if steps:
+            return unrolled_hypergradient(train, validate, *at, **steps)["s"].item()
+        return implicit_hypergradient(train, validate, *at, steps=1)["s"].item()
+
+    assert slope(2.0, 1.0) == pytest.approx(-1) and scheme(21, "a").strip().endswith("= -1$.")
+    assert slope(1.0, 3.0) == 0 and "$s = 3$" in scheme(21, "b")
+    assert slope(0.0, 1.0, lr=0.3, steps=1) == 0 and "Zero" in scheme(21, "c")
+    assert slope(3.0, 1.0) == pytest.approx(-3) and "= -3$" in scheme(21, "d")
 
 
 def test_the_answers_on_few_pictures_are_right():
