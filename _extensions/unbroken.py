@@ -22,7 +22,7 @@ HYPHEN = re.compile(r"(?<![\w.-])-(?=\d)")  # that begins a number
 AS_WRITTEN = (nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.raw)
 SIGNATURE = addnodes.desc_signature  # with default values, which are code
 WORD = 24  # characters of a word of code that fits on a line of a telephone
-BEFORE, AFTER = re.compile(r"[^\s\w]*$"), re.compile(r"[^\s\w]*")  # punctuation, without a space
+BEFORE, AFTER = re.compile(r"[^\s\w]*\Z"), re.compile(r"[^\s\w]*")  # punctuation, without a space
 BETWEEN = re.compile(r"(?<=\d) (±|\\u00b1) (?=\d)")  # also as JSON writes it in a script
 NEGATIVE = re.compile(rf"{HYPHEN.pattern}(?=[\d.,]+ (?:±|\\u00b1) \d)")  # in a script only with ±
 NAME = re.compile(r'<span class="pre">([^<]*)</span>')

@@ -133,6 +133,11 @@ def test_a_formula_keeps_the_punctuation_that_touches_it():
     assert len(list(found.findall(nodes.math))) == 4
 
 
+def test_a_new_line_before_a_formula_stays_a_space():
+    found = kept(nodes.Text("its stake,\n"), formula("K"), nodes.Text(": none"))
+    assert marked(found, "together") == ["K:"] and found.astext() == "its stake,\nK: none"
+
+
 BROKEN = r"""() => {
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
     for (let text; (text = texts.nextNode());) {
