@@ -283,7 +283,7 @@ def test_the_ledger_of_learned_settings_is_whole_and_its_costs_are_equal(learned
 
 
 def test_a_draw_is_measured_whole(learned, monkeypatch):
-    monkeypatch.setitem(learned.BUDGETS, "penalty", 150)
+    monkeypatch.setitem(learned.BUDGETS, "penalty", 300)
     draw = learned.measure_draw("penalty", 1, 0.3)
     assert {"default", "grid", "random", "hypergradient", "path"} == set(draw)
     assert len(draw["path"]) == len(draw["hypergradient"]["spent"]) > 1
