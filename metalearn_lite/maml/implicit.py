@@ -305,6 +305,7 @@ def _stacked(params: Params, tasks: int) -> dict[str, Tensor]:
 
 def _share(rest: Tensor, *parts: Tensor) -> Tensor:
     """Return the length of each row as a share of those of its parts; 0 where all are 0."""
-    whole = torch.stack([part.norm(dim=1) for part in parts]).sum(dim=0)
-    share: Tensor = rest.norm(dim=1) / whole.clamp_min(torch.finfo(rest.dtype).tiny)
+    length = partial(torch.linalg.vector_norm, dim=1)
+    whole = torch.stack([length(part) for part in parts]).sum(dim=0)
+    share: Tensor = length(rest) / whole.clamp_min(torch.finfo(rest.dtype).tiny)
     return share
