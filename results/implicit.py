@@ -31,7 +31,7 @@ size of the glyphs. About an hour and a half of one core.
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -156,27 +156,19 @@ def characters(part: str) -> Tasks:
     return ImageTasks(parts[part], 5, 1, 15)
 
 
+WAVES = World(
+    network=lambda seed: mlp(generator=seeded(seed)),
+    tasks=waves,
+    sign=-1,
+    gradients=32_000,
+    batch=10,
+    episodes=600,
+    validation=200,
+    ranges={"inner_lr": (0.001, 0.1), "meta_lr": (0.001, 0.05), "penalty": (0.1, 100.0)},
+)
 WORLDS = {
-    "waves": World(
-        network=lambda seed: mlp(generator=seeded(seed)),
-        tasks=waves,
-        sign=-1,
-        gradients=32_000,
-        batch=10,
-        episodes=600,
-        validation=200,
-        ranges={"inner_lr": (0.001, 0.1), "meta_lr": (0.001, 0.05), "penalty": (0.1, 100.0)},
-    ),
-    "smooth waves": World(
-        network=smooth_network,
-        tasks=waves,
-        sign=-1,
-        gradients=32_000,
-        batch=10,
-        episodes=600,
-        validation=200,
-        ranges={"inner_lr": (0.001, 0.1), "meta_lr": (0.001, 0.05), "penalty": (0.1, 100.0)},
-    ),
+    "waves": WAVES,
+    "smooth waves": replace(WAVES, network=smooth_network),
     "glyphs": World(
         network=lambda seed: conv4(5, width=16, generator=seeded(seed)),
         tasks=characters,
