@@ -60,13 +60,9 @@ def describe_tensors(state: Any, name: str = "") -> dict[str, str]:
     """List the tensors in nested dicts, lists and tuples: name to type and shape."""
     if isinstance(state, Tensor):
         return {name: f"{str(state.dtype).removeprefix('torch.')} {tuple(state.shape)}"}
-    items: Any = ()
-    if isinstance(state, Mapping):
-        items = state.items()
-    elif isinstance(state, list | tuple):
-        items = enumerate(state)
+    listed = enumerate(state if isinstance(state, list | tuple) else ())
     found: dict[str, str] = {}
-    for key, value in items:
+    for key, value in state.items() if isinstance(state, Mapping) else listed:
         found |= describe_tensors(value, f"{name}.{key}" if name else str(key))
     return found
 
@@ -185,9 +181,7 @@ def _check_sizes(content: io.BytesIO) -> None:
 
 def _unpickle(payload: bytes, name: str, device: torch.device | str) -> dict[str, Any]:
     try:
-        state: dict[str, Any] = torch.load(
-            io.BytesIO(payload), map_location=device, weights_only=True
-        )
+        state: dict[str, Any] = torch.load(io.BytesIO(payload), device, weights_only=True)
     except pickle.UnpicklingError as error:
         kinds = re.findall(r"(?:GLOBAL|Unsupported class|of type) ['`]?([\w.]+)", str(error))
         reason = f" ({kinds[0]})" if kinds else ""

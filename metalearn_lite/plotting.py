@@ -140,8 +140,7 @@ def band(
         line: matplotlib's style of the line, such as ``--``, with a marker if it is to have one.
     """
     mean = [scale * s.mean for s in scores]
-    low = [scale * (s.mean - s.half_width) for s in scores]
-    high = [scale * (s.mean + s.half_width) for s in scores]
+    low, high = ([scale * (s.mean + side * s.half_width) for s in scores] for side in (-1, 1))
     (curve,) = ax.plot(x, mean, line, label=label, color=colour or COLOURS.get(label, UNNAMED))
     ax.fill_between(x, low, high, alpha=0.2, linewidth=0, color=curve.get_color())
     return ax

@@ -47,9 +47,7 @@ class Ledger:
         """
         found: list[Any] = list(self.draws)
         for key in path.split("/"):
-            missing = [
-                entry for entry in found if not isinstance(entry, Mapping) or key not in entry
-            ]
+            missing = [e for e in found if not isinstance(e, Mapping) or key not in e]
             if missing:
                 known = sorted(missing[0]) if isinstance(missing[0], Mapping) else "no names"
                 raise ValueError(f"got path {path!r}: found no {key!r}, expected one of {known}")
@@ -187,14 +185,11 @@ def recipe_parser(
 
 def how_made(command: str) -> dict[str, Any]:
     """Return what a ledger says of its making: the command, commit, versions and hardware."""
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
     return {
         "command": command,
         "commit": commit_of(Path(metalearn_lite.__file__).parent),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "metalearn_lite": metalearn_lite.__version__,
-        },
+        "versions": {**versions, "metalearn_lite": metalearn_lite.__version__},
         "hardware": f"{platform.machine()} processor, {torch.get_num_threads()} thread(s)",
     }
 

@@ -7,7 +7,7 @@ no query loss and no derivative of a derivative.
 
 import copy
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -232,16 +232,9 @@ def reptile_predict(
     Raises:
         ValueError: as in ``reptile_step``, and for an unknown ``statistics``.
     """
-    learn = partial(
-        reptile_learn,
-        model,
-        inner_lr=inner_lr,
-        inner_steps=inner_steps,
-        minibatch=minibatch,
-        inner_optimizer=inner_optimizer,
-        loss_fn=loss_fn,
-        generator=generator,
-    )
+    walk: dict[str, Any] = {"inner_steps": inner_steps, "inner_optimizer": inner_optimizer}
+    walk |= {"inner_lr": inner_lr, "minibatch": minibatch, "generator": generator}
+    learn = partial(reptile_learn, model, loss_fn=loss_fn, **walk)
     return answer_each_task(model, episode, learn, statistics)
 
 

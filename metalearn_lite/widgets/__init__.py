@@ -6,7 +6,7 @@ from metalearn_lite.widgets.engine import page_network
 from metalearn_lite.widgets.explorables import bowls, solution_sets
 from metalearn_lite.widgets.explorers import explorer
 from metalearn_lite.widgets.guides import End, Question, guide
-from metalearn_lite.widgets.landscapes import Valley, conflicts, directions
+from metalearn_lite.widgets.landscapes import Valley, conflicts, directions, penalties
 from metalearn_lite.widgets.notes import note
 from metalearn_lite.widgets.pages import guess_game, stepper
 from metalearn_lite.widgets.predictions import prediction
@@ -28,6 +28,7 @@ __all__ = [
     "note",
     "order_of_methods",
     "page_network",
+    "penalties",
     "prediction",
     "results_table",
     "sines",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from metalearn_lite.arguments import check_counts
 from metalearn_lite.evaluation import Scores
-from metalearn_lite.widgets.explorables import checked_colours
+from metalearn_lite.widgets.explorables import among, checked_colours
 from metalearn_lite.widgets.filling import filled
 
 Table = Mapping[tuple[str, str], Mapping[str, Scores]]
@@ -62,12 +62,7 @@ def order_of_methods(
     check_counts(trials=trials)
     if set(pair) - set(answers) or pair[0] == pair[1]:
         raise ValueError(f"pair is {pair}: expected two different of {list(answers)}")
-    for number in counts:
-        check_counts(counts=number)
-    if count not in counts or list(counts) != sorted(set(counts)):
-        raise ValueError(
-            f"got count {count} and counts {list(counts)}: expected it among them, rising"
-        )
+    among("count", count, counts)
     data = {
         "answers": {n: base64.b64encode(bytes(a.tolist())).decode() for n, a in answers.items()},
         "questions": questions,

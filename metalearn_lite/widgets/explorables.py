@@ -171,6 +171,14 @@ def inside(place: list[float], x: tuple[float, float], y: tuple[float, float]) -
     return place
 
 
+def among(name: str, value: float, choices: Sequence[float]) -> list[float]:
+    """Return what there is to choose from, or raise a ``ValueError``."""
+    rising = sorted({choice for choice in choices if choice > 0})
+    if value not in choices or rising != list(choices):
+        raise ValueError(f"{name} is {value}: expected one of {list(choices)}, rising, above 0")
+    return rising
+
+
 def checked_colours(
     colours: Mapping[str, str], known: Collection[str] | None = None
 ) -> dict[str, str]:

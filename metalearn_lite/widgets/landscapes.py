@@ -1,17 +1,19 @@
-"""Conflicting gradients that a reader moves in the page, and descent where they do harm.
+"""Landscapes on which a reader moves the start of a descent, and gradients that conflict.
 
 Sum, PCGrad and MGDA are computed in the page, by ``templates/surgery.js``, which is held against
-``metalearn_lite.multitask``.
+``metalearn_lite.multitask``; hypergradients of ridge regression by ``templates/penalties.html``.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from IPython.display import HTML
+from torch import Tensor
 
 from metalearn_lite.arguments import check_counts, check_kind, check_positive
-from metalearn_lite.widgets.explorables import Numbers, checked_colours, inside, numbers
+from metalearn_lite.widgets.explorables import Numbers, among, checked_colours, inside, numbers
 from metalearn_lite.widgets.filling import filled
 
 COMBINATIONS = ("sum", "PCGrad", "MGDA")
@@ -102,17 +104,71 @@ def conflicts(
     numbers("goal", [valley.goal], 1)
     check_positive(pull=valley.pull, rounding=valley.rounding, bends=valley.bends)
     check_counts(steps=steps)
-    rates = numbers("lrs", lrs, 1)
-    if lr not in rates or rates != sorted(set(rates)) or rates[0] <= 0:
-        raise ValueError(f"got lr {lr} and lrs {rates}: expected it among them, rising, above 0")
     data = {
         "valley": asdict(valley),
         "start": inside(numbers("start", start, 1), x, y),
         "rate": lr,
-        "rates": rates,
+        "rates": among("lr", lr, lrs),
         "steps": steps,
         "colours": checked_colours(colours, COMBINATIONS),
         "x": x,
         "y": y,
     }
     return filled("conflicts", label, data, scripts=("controls", "figure", "surgery"))
+
+
+def penalties(
+    *examples: tuple[Tensor, Tensor],
+    groups: Numbers,
+    axes: Mapping[str, tuple[float, float]],
+    start: Numbers,
+    lr: float,
+    steps: int,
+    colour: str,
+    label: str,
+) -> HTML:
+    """Let the reader move the start of a descent on the validation loss over two penalties.
+
+    The model is ridge regression: weights w of least mean squared error + Σ_i exp(s_g(i)) w_i² on
+    the training examples. Adam takes steps on s, with the implicit derivative.
+
+    Args:
+        examples: of training, validation and test; each ``(n, inputs)`` and ``(n,)``.
+        groups: ``(inputs,)`` of 0 and 1, which of the two penalties an input has.
+        axes: for the logarithm of each penalty its name, and from where to where it is shown.
+        start: ``(2,)``, where the descent begins.
+        lr: the step size of Adam.
+        steps: how many are taken.
+        colour: of the path.
+        label: the question, the name of the whole.
+
+    Returns:
+        The HTML to display. Its bytes depend on the arguments alone.
+
+    Raises:
+        ValueError: if there are not three sets of examples of as many inputs as ``groups``, or
+            the start is not in what is shown.
+    """
+    check_counts(steps=steps)
+    check_positive(lr=lr)
+    which, parts = numbers("groups", groups, 1), [_moments(*part) for part in examples]
+    sizes = [len(part["moment"]) for part in parts]
+    if set(which) != {0, 1} or sizes != [len(which)] * 3 or len(axes) != 2:
+        raise ValueError(
+            f"got groups {which}, axes {list(axes)} and examples of {sizes} inputs: expected 0 or "
+            "1 for each input, two axes, and examples for training, validation and test"
+        )
+    place = inside(numbers("start", start, 1), *axes.values())
+    data = {"parts": parts, "groups": which, "axes": dict(axes), "start": place, "rate": lr}
+    data |= {"steps": steps, "colour": checked_colours({"path": colour})["path"]}
+    return filled("penalties", label, data, scripts=("controls", "figure"))
+
+
+def _moments(inputs: Tensor, targets: Tensor) -> dict[str, Any]:
+    """Return all that the mean squared error of a linear model needs to know of examples."""
+    x = torch.tensor(numbers("inputs", inputs, 2), dtype=torch.float64)
+    y = torch.tensor(numbers("targets", targets, 1), dtype=torch.float64)
+    if len(x) != len(y):
+        raise ValueError(f"got {len(x)} inputs and {len(y)} targets: expected one each")
+    gram, moment, square = (x.T @ x / len(x), y @ x / len(x), y @ y / len(y))
+    return {"gram": gram.tolist(), "moment": moment.tolist(), "square": square.item()}

@@ -1,4 +1,4 @@
-"""What a page computes of bowls, walks, conflicts and comparisons is what the package computes.
+"""What a page computes of bowls, walks, descents and comparisons is what the package computes.
 
 The problems are those of the chapters: their code is read from the notebooks and run.
 """
@@ -11,8 +11,10 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from test_pages import Visit, faint_text, overhang
 from torch import nn
+from torch.func import grad
 
 from metalearn_lite.checkpoint import load_checkpoint
 from metalearn_lite.evaluation import Scores
@@ -31,6 +33,7 @@ from metalearn_lite.widgets import (
     directions,
     guide,
     order_of_methods,
+    penalties,
     results_table,
     solution_sets,
 )
@@ -105,6 +108,26 @@ def draw_valley(start=(-3, 0.5), lr=0.05, steps=300):
     )
 
 
+def ridge(seed=None):
+    """The problem of the chapter: its functions and examples, or others from the same world."""
+    known = {"F": F, "grad": grad}
+    changes = [] if seed is None else [("seeded(4)", f"seeded({seed})")]
+    return chapter("learned_settings", "generator = seeded", changes=changes, **known)
+
+
+def draw_penalties(names, start=(2, -6), steps=60):
+    return penalties(
+        *((names[f"{part}x"], names[f"{part}y"]) for part in ("", "new_", "test_")),
+        groups=names["GROUP"],
+        axes={"one": (-7, 3), "the others": (-7, 3)},
+        start=start,
+        lr=0.3,
+        steps=steps,
+        colour=INK,
+        label="From where?",
+    )
+
+
 def answers(seed=0, tasks=200):
     """Two methods that find the same tasks hard, one a little ahead, and a third like neither."""
     draws = np.random.default_rng(seed)
@@ -166,6 +189,7 @@ def everything(lines):
         "solution_sets": draw_lines(lines),
         "directions": draw_arrows(),
         "conflicts": draw_valley(),
+        "penalties": draw_penalties(ridge()),
         "judging": draw_order(),
         "results": draw_table(),
         "guide": draw_guide(),
@@ -394,6 +418,65 @@ def test_the_page_ends_where_the_chapter_says(opened):
     assert found["paths"]["sum"][300][0] < 0 < 3.5 < found["paths"]["PCGrad"][300][0]
 
 
+# Hypergradients
+
+
+def check_penalties(page, names):
+    """The slope by automatic differentiation through the solution, and Adam by PyTorch."""
+    found, judged = values(page, "penalties"), names["judged"]
+    for place in ([2.0, -6.0], [-1.0, 2.5], [-6.5, 0.0]):
+        slope = page.evaluate(f"document.querySelector('[id^=penalties-]').values.slope({place})")
+        close(slope, grad(judged)(torch.tensor(place, **double)))
+    start = torch.tensor(found["start"], **double)
+    path = names["descend"](start, grad(judged), steps=len(found["path"]) - 1)
+    torch.testing.assert_close(torch.tensor(found["path"], **double), path, rtol=0, atol=1e-6)
+    for told, place in (("before", start), ("now", path[found["taken"]])):
+        tested = F.mse_loss(names["test_x"] @ names["optimum"](place), names["test_y"])
+        expected = torch.stack([judged(place), tested])
+        torch.testing.assert_close(torch.tensor(found[told], **double), expected, rtol=1e-6, atol=0)
+    return found
+
+
+@pytest.mark.parametrize(("seed", "start"), [(None, (-6, 2)), (7, (2.5, 2.5))])
+def test_the_path_over_penalties_is_that_of_torch(opened, seed, start):
+    names = ridge(seed)
+    found = check_penalties(opened(draw_penalties(names, start)), names)
+    assert found["now"][0] < found["before"][0]
+
+
+def test_the_cross_stands_where_the_test_loss_is_lowest_on_the_map(opened):
+    names = ridge()
+    axis = torch.linspace(-7, 3, 41, **double)
+    tested = {
+        (a, b): F.mse_loss(
+            names["test_x"] @ names["optimum"](torch.tensor([a, b], **double)), names["test_y"]
+        ).item()
+        for a in axis.tolist()
+        for b in axis.tolist()
+    }
+    page = opened(draw_penalties(names))
+    best = values(page, "penalties")["best"]
+    close(best["at"], min(tested, key=tested.get))
+    close(best["judged"], min(tested.values()))
+    lowest = min(names["judged"](torch.tensor(at, **double)).item() for at in tested)
+    close(values(page, "penalties")["lowest"], lowest)
+
+
+def test_the_start_over_penalties_is_dragged_and_the_path_follows(opened):
+    names = ridge()
+    page = opened(draw_penalties(names))
+    page.locator(".handle").focus()
+    for key in ("ArrowLeft", "Shift+ArrowUp", "ArrowUp"):
+        page.keyboard.press(key)
+    page.get_by_label("steps taken").fill("7")
+    found = check_penalties(page, names)
+    close(found["start"], [1.9, -4.9])
+    assert found["taken"] == 7 and "After 7 steps" in page.locator(".told").inner_text()
+
+
+# Gains and harm
+
+
 def test_the_gains_say_whom_a_direction_harms(opened):
     page = opened(draw_arrows())
     found = values(page, "directions")
@@ -568,6 +651,12 @@ def test_the_conflicts_in_the_chapter_are_its_own(opened):
         close(path[:6], chapter_descends(name, found["start"], 0.05, 5))
 
 
+def test_the_penalties_in_the_chapter_are_its_own(opened):
+    names = ridge()
+    found = check_penalties(opened(placed("learned_settings", "penalties")), names)
+    assert (found["start"], len(found["path"])) == ([2, -6], 61)
+
+
 def test_the_methods_in_the_chapter_flip_as_numpy_counts(opened):
     page = opened(placed("fair_comparison", "judging"))
     stored = load_checkpoint(result_path("fair_comparison/answers_0.zip"))
@@ -599,9 +688,9 @@ def test_every_way_through_the_guide_of_the_chapter_ends_in_the_table(opened):
 # By mouse, keyboard and touch
 
 
-KINDS = ("bowls", "solution_sets", "directions", "conflicts", "judging", "results", "guide")
+DRAGGED = ("bowls", "solution_sets", "directions", "conflicts", "penalties")
+KINDS = (*DRAGGED, "judging", "results", "guide")
 each_kind = pytest.mark.parametrize("kind", KINDS)
-DRAGGED = ("bowls", "solution_sets", "directions", "conflicts")
 
 
 def place_of(handle):
@@ -824,3 +913,21 @@ def test_a_bug_in_the_walk_the_valley_or_the_count_is_noticed(opened, lines):
         given = answers()
         with pytest.raises(AssertionError):
             check_flips(opened(with_bug(draw_order(given, count=8), right, wrong)), given)
+
+
+BUGS_OF_PENALTIES = {
+    "the derivative without its sign": ("=> -w.reduce", "=> w.reduce"),
+    "a penalty where its logarithm belongs": ("Math.exp(s[group])", "s[group]"),
+    "half of the squared error's slope": ("2 * (dot(validation", "(dot(validation"),
+    "all weights for each penalty": ("given.groups[i] === group", "true"),
+    "the path on the test examples": ("dot(validation.gram[i], w) -", "dot(test.gram[i], w) -"),
+    "Adam without the correction of its first moment": ("(1 - 0.9 ** step)", "0.1"),
+    "a loss without the products' factor": ("- 2 * moment[i]", "- moment[i]"),
+}
+
+
+@pytest.mark.parametrize("name", BUGS_OF_PENALTIES)
+def test_a_bug_in_the_penalties_is_noticed(opened, name):
+    names = ridge()
+    with pytest.raises(AssertionError):
+        check_penalties(opened(with_bug(draw_penalties(names), *BUGS_OF_PENALTIES[name])), names)
