@@ -48,7 +48,7 @@ class SetTransformer(nn.Module):
     ) -> None:
         super().__init__()
         check_counts(inputs=inputs, outputs=outputs, layers=layers)
-        self.inputs, self.outputs = inputs, outputs
+        self.inputs, self.outputs, self.heads = inputs, outputs, heads
         self.read_x, self.read_y = nn.Linear(inputs, width), nn.Linear(outputs, width)
         self.layers = nn.ModuleList(TransformerLayer(width, heads) for _ in range(layers))
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, outputs))

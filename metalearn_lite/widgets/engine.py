@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from metalearn_lite.in_context import SetTransformer
 from metalearn_lite.models import BatchStatisticsNorm, FixedStatisticsNorm, Network
 
 Digits = Literal[16, 32, 64]
@@ -55,7 +56,16 @@ def page_network(
         own = [p.detach().flatten().cpu() for p in layer.parameters()]
         layers.append({**about, "at": sum(len(w) for w in weights)} if own else about)
         weights += own
-    return {"layers": layers, "input": list(input_shape), "weights": packed(weights, digits)}
+    ends = layers[0].get("into"), model.head.out_features
+    about = {"layers": layers, "input": list(input_shape), "ends": ends}
+    return {**about, "weights": packed(weights, digits)}
+
+
+def page_reader(model: SetTransformer, *, digits: Digits = 32) -> dict[str, Any]:
+    """Describe a set transformer for ``templates/attention.js``, with ``ends``, its sizes."""
+    sizes = {"width": model.read_x.out_features, "heads": model.heads, "count": len(model.layers)}
+    weights = [p.detach().flatten().cpu() for p in model.parameters()]
+    return {"ends": (model.inputs, model.outputs), **sizes, "weights": packed(weights, digits)}
 
 
 def described(name: str, layer: nn.Module) -> dict[str, Any] | None:

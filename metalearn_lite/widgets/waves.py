@@ -1,13 +1,15 @@
-"""Drag points of a sine wave in the page, and see learned starts adapt to them."""
+"""Drag points of a sine wave in the page, and see networks adapt to them, or read them."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from IPython.display import HTML
 
-from metalearn_lite.arguments import check_counts, check_positive
+from metalearn_lite.arguments import check_counts
+from metalearn_lite.in_context import SetTransformer
 from metalearn_lite.models import Network
 from metalearn_lite.plotting import UNNAMED
-from metalearn_lite.widgets.engine import page_network
+from metalearn_lite.widgets.engine import page_network, page_reader
 from metalearn_lite.widgets.filling import filled
 
 RATES = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1)
@@ -16,7 +18,7 @@ WAVES = ((3.0, 1.0), (1.5, 2.6), (4.6, 0.3), (2.2, 1.9))  # amplitudes and phase
 
 
 def sines(
-    models: Mapping[str, Network],
+    models: Mapping[str, Network | SetTransformer],
     *,
     inner_lr: float,
     colours: Mapping[str, str],
@@ -29,7 +31,7 @@ def sines(
     """Let the reader move up to ten points, and have every network adapt to them.
 
     Each network takes plain gradient steps on the mean squared error of the points, as
-    ``maml.adapt`` does, in the page.
+    ``maml.adapt`` does, in the page; a set transformer takes none, and reads the points.
 
     Args:
         models: networks from one number to one, by name.
@@ -50,30 +52,23 @@ def sines(
     """
     check_counts(count=count, most_steps=most_steps)
     check_counts(steps=steps, least=0)
-    if not models or inner_lr not in RATES or count > len(PLACES) or steps > most_steps:
+    fits = inner_lr in RATES and count <= len(PLACES) and steps <= most_steps
+    if not models or not fits or not all(0 < amplitude <= 5 for amplitude, _ in waves):
         raise ValueError(
-            f"got {len(models)} models, inner_lr={inner_lr}, {count} points and {steps} of "
-            f"{most_steps} steps: expected a model at least, a rate of {RATES}, and at most "
-            f"{len(PLACES)} points"
+            f"got {len(models)} models, inner_lr={inner_lr}, {count} points, {steps} of "
+            f"{most_steps} steps and waves {waves}: expected a model at least, a rate of {RATES}, "
+            f"at most {len(PLACES)} points, and amplitudes above 0 and at most 5"
         )
-    for amplitude, _ in waves:
-        check_positive(amplitude=amplitude)
-        if amplitude > 5:
-            raise ValueError(f"amplitude is {amplitude}: expected at most 5, which is shown")
-    networks = {name: page_network(m, (1, 1, 1), digits=32) for name, m in models.items()}
-    for name, network in networks.items():
-        ends = network["layers"][0].get("into"), network["layers"][-1]["out"]
-        if ends != (1, 1):
-            raise ValueError(f"{name} maps {ends[0]} numbers to {ends[1]}: expected one to one")
-    data = {
-        "networks": networks,
-        "colours": {name: colours.get(name, UNNAMED) for name in models},
-        "rates": RATES,
-        "rate": inner_lr,
-        "count": count,
-        "steps": steps,
-        "most": most_steps,
-        "waves": [list(wave) for wave in waves],
-        "places": PLACES,
+    networks = {
+        n: page_reader(m)
+        if isinstance(m, SetTransformer)
+        else page_network(m, (1, 1, 1), digits=32)
+        for n, m in models.items()
     }
-    return filled("sines", label, data, scripts=("engine", "controls", "figure"))
+    for name, network in networks.items():
+        if (ends := network["ends"]) != (1, 1):
+            raise ValueError(f"{name} maps {ends[0]} numbers to {ends[1]}: expected one to one")
+    data: dict[str, Any] = {"networks": networks, "waves": [list(wave) for wave in waves]}
+    data |= {"colours": {name: colours.get(name, UNNAMED) for name in models}, "places": PLACES}
+    data |= {"rates": RATES, "rate": inner_lr, "count": count, "steps": steps, "most": most_steps}
+    return filled("sines", label, data, scripts=("engine", "attention", "controls", "figure"))

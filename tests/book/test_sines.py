@@ -1,9 +1,10 @@
-"""The waves of the page adapt as those of the package, and can be moved in every way."""
+"""The waves of the page adapt as those of the package, or read, and are moved in every way."""
 
 import pytest
 import torch
 from test_pages import HEAD, Visit
 
+from metalearn_lite.in_context import SetTransformer
 from metalearn_lite.maml import adapt
 from metalearn_lite.models import mlp
 from metalearn_lite.models.functional import call
@@ -11,6 +12,16 @@ from metalearn_lite.randomness import seeded
 from metalearn_lite.widgets.waves import PLACES, WAVES, sines
 
 NAMES = ("from scratch", "MAML")
+
+
+def reader(**sizes):
+    """A set transformer with weights far enough from their start that every part counts."""
+    model = SetTransformer(1, 1, generator=seeded(5), **sizes).double()
+    generator = seeded(6)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.5 * torch.randn(p.shape, generator=generator).double())
+    return model.float()
 
 
 def html(models):
@@ -79,6 +90,56 @@ def test_a_point_is_moved_by_keys_and_the_curves_follow(waves):
     assert after["found"]["MAML"]["values"] != before["found"]["MAML"]["values"]
     waves.page.wait_for_timeout(900)
     assert "After 3 steps" in waves.page.locator("[role=status]").inner_text()
+
+
+@pytest.mark.parametrize("sizes", [{}, {"width": 12, "heads": 3, "layers": 1}])
+@pytest.mark.parametrize("count", [1, 7])
+def test_a_set_transformer_reads_the_points_as_in_the_package(browser, tmp_path, sizes, count):
+    model = reader(**sizes)
+    found, points = read_by_the_page(browser, tmp_path, html({"reader": model}), count)
+    grid = torch.linspace(-5, 5, 101, dtype=torch.float64)[None, :, None]
+    curve = model.double()(points[None, :, :1], points[None, :, 1:], grid)
+    torch.testing.assert_close(found, curve[0, :, 0].detach(), rtol=1e-9, atol=1e-9)
+
+
+def read_by_the_page(browser, folder, shown, count):
+    path = folder / "reader.html"
+    path.write_text(f"{HEAD}<title>waves</title>{shown}", encoding="utf-8")
+    visit = Visit(browser, path)
+    visit.page.locator(".count").fill(str(count))
+    visit.page.locator(".steps").fill("3")  # which a reader does not take
+    values = visit.page.evaluate("() => document.querySelector('.sines').values")
+    assert "reads them" in visit.page.locator(".does").inner_text()
+    assert visit.problems == []
+    visit.context.close()
+    points = torch.tensor(values["points"], dtype=torch.float64)
+    return torch.tensor(values["found"]["reader"]["values"], dtype=torch.float64), points
+
+
+BUGS = {
+    "a query reads the other queries": ("{ length: n }", "{ length: rows.length }"),
+    "scores that are not scaled": ("sum / Math.sqrt(size)", "sum"),
+    "a row that does not read itself": ("concat(i < n ? [] : [i])", "concat(i === n ? [i] : [])"),
+    "no way around the attention": (
+        "plus(rows, attend",
+        "plus(rows.map((r) => r.map(() => 0)), attend",
+    ),
+    "a norm of n - 1": ("(v - mean) ** 2, 0) / width", "(v - mean) ** 2, 0) / (width - 1)"),
+    "tanh for erf": ("(1 + erf(x / Math.SQRT2))", "(1 + Math.tanh(x / Math.SQRT2))"),
+    "keys for values": ("* v[j][c]", "* k[j][c]"),
+}
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_bug_in_the_attention_is_noticed(browser, tmp_path, name):
+    right, wrong = BUGS[name]
+    model = reader(width=12, heads=3, layers=2)
+    shown = html({"reader": model})
+    assert shown.count(right) == 1
+    found, points = read_by_the_page(browser, tmp_path, shown.replace(right, wrong), 5)
+    grid = torch.linspace(-5, 5, 101, dtype=torch.float64)[None, :, None]
+    curve = model.double()(points[None, :, :1], points[None, :, 1:], grid)[0, :, 0].detach()
+    assert (found - curve).abs().max() > 1e-3
 
 
 def test_another_wave_and_the_true_one(waves):

@@ -3,6 +3,7 @@ import re
 
 import pytest
 
+from metalearn_lite.in_context import SetTransformer
 from metalearn_lite.models import conv4, mlp
 from metalearn_lite.widgets.waves import PLACES, sines
 
@@ -38,10 +39,11 @@ def test_the_same_gives_the_same_bytes_and_nothing_is_fetched():
         ({"steps": 11}, "11 of 10 steps"),
         ({"steps": -1}, "steps"),
         ({"waves": [(0.0, 1.0)]}, "amplitude"),
-        ({"waves": [(7.0, 1.0)]}, "amplitude is 7.0: expected at most 5"),
+        ({"waves": [(7.0, 1.0)]}, "amplitudes above 0 and at most 5"),
         ({"models": {"MAML": mlp(1, 2)}}, "MAML maps 1 numbers to 2"),
         ({"models": {"MAML": mlp(2, 1)}}, "MAML maps 2 numbers to 1"),
         ({"models": {"MAML": conv4(1, 8, "group")}}, "expected one to one"),
+        ({"models": {"reader": SetTransformer(1, 2)}}, "reader maps 1 numbers to 2"),
     ],
 )
 def test_what_the_page_cannot_show_is_refused(options, match):
