@@ -128,6 +128,8 @@ results: $(INSTALLED)
 	$(RUN) results/adapters.py
 	$(RUN) results/implicit.py
 	$(RUN) results/learned_settings.py
+	$(RUN) results/in_context.py
+	$(RUN) results/few_shot_text.py
 
 # Needs a network: are the addresses that the course names still there?
 links: $(INSTALLED)

@@ -11,6 +11,8 @@ from recipes import RESULTS, load_recipe
 from sklearn.linear_model import Ridge
 
 from metalearn_lite.checkpoint import load_checkpoint
+from metalearn_lite.in_context import bayes_predict, in_context_predict
+from metalearn_lite.maml import maml_predict
 from metalearn_lite.models import mlp
 from metalearn_lite.randomness import seeded
 from metalearn_lite.tasks import SineTasks
@@ -34,6 +36,16 @@ def implicit():
 @pytest.fixture(scope="module")
 def learned():
     return load_recipe("learned_settings")
+
+
+@pytest.fixture(scope="module")
+def texts():
+    return load_recipe("few_shot_text")
+
+
+@pytest.fixture(scope="module")
+def reading():
+    return load_recipe("in_context")
 
 
 def searches(recipe):
@@ -289,3 +301,126 @@ def test_a_draw_is_measured_whole(learned, monkeypatch):
     assert len(draw["path"]) == len(draw["hypergradient"]["spent"]) > 1
     stored = json.loads((RESULTS / "learned_settings.json").read_text())["draws"]["penalty/1"]
     assert draw["default"]["loss"] == pytest.approx(stored["default"]["loss"], abs=1e-3)
+
+
+# In-context learning
+
+
+def test_the_ledger_of_in_context_learning_is_whole_and_takes_the_best_setting(reading):
+    draws = json.loads((RESULTS / "in_context.json").read_text())["draws"]
+    assert set(draws) == {piece for name in reading.NAMES for piece in reading.pieces(name)}
+    for name, draw in draws.items():
+        kind, family, *rest = name.split("/")
+        if kind == "tune":
+            assert len(draw["tried"]) == reading.TRIALS
+            assert draw["settings"] == min(draw["tried"], key=lambda t: t["error"])["settings"]
+        if kind == "run":
+            file = f"{reading.file_name(family, rest[0])}_{rest[1]}.zip"
+            errors = load_checkpoint(RESULTS / "in_context" / file)["errors"]
+            for condition, mean in draw["errors"].items():
+                assert errors[condition].shape == (reading.EPISODES,)
+                assert errors[condition].double().mean().item() == pytest.approx(mean, abs=1e-4)
+
+
+def first_errors(reading, predict, tasks):
+    episode = next(reading.drawn(tasks, reading.TOGETHER, 2))
+    return reading.wrong(predict(None, episode), episode.query_y).float()
+
+
+def test_stored_networks_and_formulas_still_have_their_stored_errors(reading):
+    tasks = reading.kinds_of("linear 4")["8"]
+    closed = load_checkpoint(RESULTS / "in_context/linear_4_closed.zip")["errors"]
+    best = first_errors(reading, lambda _, e: bayes_predict(None, e, noise=0.5), tasks)
+    torch.testing.assert_close(best, closed["best possible/8"][: len(best)], rtol=1e-3, atol=1e-5)
+    for file, family, kind in (
+        ("linear_4_in_context_0", "linear 4", "8"),
+        ("waves_in_context_1", "waves", "10"),
+    ):
+        stored = load_checkpoint(RESULTS / f"in_context/{file}.zip")
+        model = reading.rows_of(family)["in context"].build(seeded(0))
+        model.load_state_dict(stored["weights"])
+        tasks = reading.kinds_of(family)[kind]
+        found = first_errors(reading, lambda _, e, m=model: in_context_predict(m, e), tasks)
+        torch.testing.assert_close(found, stored["errors"][kind][:50], rtol=1e-2, atol=1e-4)
+
+
+def test_tasks_adapted_side_by_side_are_adapted_as_by_the_package(reading):
+    model, episode = mlp(generator=seeded(0)), SineTasks(5, 7).sample(seeded(1), 3)
+    for steps, found in zip(
+        (0, 1, 5), reading.after_steps(model, episode, 0.02, (0, 1, 5)), strict=True
+    ):
+        expected = model(episode.query_x)
+        if steps:
+            expected = maml_predict(model, episode, inner_lr=0.02, inner_steps=steps)
+        torch.testing.assert_close(found, expected)
+
+
+def test_the_number_of_examples_is_drawn_for_each_batch(reading):
+    tasks = reading.AnyNumber(lambda n: SineTasks(n, 2), 4)
+    generator = seeded(0)
+    sizes = Counter(tasks.sample(generator, 2).support_x.shape[1] for _ in range(200))
+    assert sorted(sizes) == [1, 2, 3, 4] and min(sizes.values()) > 25
+
+
+def test_a_reader_learns_waves(reading):
+    row = reading.rows_of("waves")["in context"]
+    tasks = reading.kinds_of("waves")["10"]
+    settings = {"lr": 0.003}
+    errors = []
+    for share in (0.005, 0.08):
+        model, _ = reading.train("waves", "in context", settings, 0, share)
+        errors.append(reading.best_steps(row, model, settings, tasks)[1])
+    assert errors[1] < 0.8 * errors[0]
+
+
+# Texts
+
+
+def test_the_ledger_of_few_shot_text_is_whole_and_counts_every_episode(texts):
+    draws = json.loads((RESULTS / "few_shot_text.json").read_text())["draws"]
+    assert set(draws) == set(texts.pieces(texts.SEEDS, [*texts.METHODS, *texts.CONTROLS]))
+    for piece, draw in draws.items():
+        name = piece.split("/")[0]
+        if name == "tune":
+            best = draw["tried"].index(max(draw["tried"]))
+            chosen = texts.METHODS[piece.split("/")[1]].settings[best]
+            assert len(draw["tried"]) == 4 and chosen.items() <= draw["setting"].items()
+            continue
+        episodes = texts.METHODS[name].episodes if name in texts.METHODS else texts.EPISODES
+        for counts in draw.values() if name == "leaked idf" else [draw]:
+            for shots in texts.SHOTS:
+                right = [int(n) for n in counts[str(shots)].split()]
+                assert len(right) == episodes and 0 <= min(right) <= max(right) <= 50
+
+
+def test_no_name_of_a_task_on_texts_is_there_twice_and_its_rows_are_those_of_its_labels(texts):
+    validation = texts.data()[1]
+    names, labels = validation.flatten()
+    assert max(map(len, names)) <= texts.LONGEST
+    for support, query in texts.draw(validation, 5, 20):
+        both = torch.cat([support, query])
+        assert len(set(both.tolist())) == len(both) == 75
+        for rows, each in ((support, 5), (query, texts.QUERIES)):
+            own = labels[rows].reshape(texts.WAYS, each)
+            assert (own == own[:, :1]).all() and len(set(own[:, 0].tolist())) == texts.WAYS
+
+
+def test_counting_n_grams_anew_gives_the_stored_answers(texts):
+    draws = json.loads((RESULTS / "few_shot_text.json").read_text())["draws"]
+    test, settings = texts.data()[2], draws["tune/centroid"]["setting"]
+    anew = texts.right_answers(texts.centroid(test, 0, settings), test, 40)
+    for shots, found in anew.items():
+        right = draws["centroid/0"][shots].split()[:40]
+        for a, b in zip(found.split(), right, strict=True):
+            assert abs(int(a) - int(b)) <= 1  # but for a query that is a draw
+
+
+def test_a_network_for_texts_learns_from_few_names_seen(texts):
+    """A short training is far from the stored one, and from guessing."""
+    test = texts.data()[2]
+    model = texts.meta_trained(texts.prototype_loss, 0, 4000)
+    found = texts.right_answers(texts.nearest(model, test), test, 30)
+    draws = json.loads((RESULTS / "few_shot_text.json").read_text())["draws"]
+    stored = {shots: counts.split()[:30] for shots, counts in draws["prototypes/0"].items()}
+    stored = {shots: " ".join(counts) for shots, counts in stored.items()}
+    assert 30 < texts.accuracy(found) < texts.accuracy(stored)
