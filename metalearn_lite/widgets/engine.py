@@ -56,7 +56,7 @@ def page_network(
         own = [p.detach().flatten().cpu() for p in layer.parameters()]
         layers.append({**about, "at": sum(len(w) for w in weights)} if own else about)
         weights += own
-    ends = layers[0].get("into"), model.head.out_features
+    ends = [layers[0].get("into"), model.head.out_features]
     about = {"layers": layers, "input": list(input_shape), "ends": ends}
     return {**about, "weights": packed(weights, digits)}
 
@@ -65,7 +65,7 @@ def page_reader(model: SetTransformer, *, digits: Digits = 32) -> dict[str, Any]
     """Describe a set transformer for ``templates/attention.js``, with ``ends``, its sizes."""
     sizes = {"width": model.read_x.out_features, "heads": model.heads, "count": len(model.layers)}
     weights = [p.detach().flatten().cpu() for p in model.parameters()]
-    return {"ends": (model.inputs, model.outputs), **sizes, "weights": packed(weights, digits)}
+    return {"ends": [model.inputs, model.outputs], **sizes, "weights": packed(weights, digits)}
 
 
 def described(name: str, layer: nn.Module) -> dict[str, Any] | None:

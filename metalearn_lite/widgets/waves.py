@@ -66,7 +66,7 @@ def sines(
         for n, m in models.items()
     }
     for name, network in networks.items():
-        if (ends := network["ends"]) != (1, 1):
+        if (ends := network["ends"]) != [1, 1]:
             raise ValueError(f"{name} maps {ends[0]} numbers to {ends[1]}: expected one to one")
     data: dict[str, Any] = {"networks": networks, "waves": [list(wave) for wave in waves]}
     data |= {"colours": {name: colours.get(name, UNNAMED) for name in models}, "places": PLACES}
