@@ -152,6 +152,11 @@ def test_another_wave_and_the_true_one(waves):
     assert waves.page.locator("path[stroke-dasharray]").count() == 0
 
 
+def test_a_curve_that_leaves_the_figure_does_not_run_over_the_words(waves):
+    clipped = "node => getComputedStyle(node).overflow"
+    assert waves.page.locator(".figure svg svg").evaluate(clipped) == "hidden"
+
+
 def test_by_finger_on_a_telephone_in_the_dark(browser, tmp_path):
     telephone = {"width": 390, "scheme": "dark", "has_touch": True, "is_mobile": True}
     waves = Waves(browser, tmp_path, **telephone)
