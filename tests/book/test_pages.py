@@ -111,6 +111,14 @@ each_page = pytest.mark.parametrize("name", all_pages(), scope="module")
 each_chapter = pytest.mark.parametrize(
     "name", [f"chapters/{name}" for name in CHAPTERS], scope="module", ids=CHAPTERS
 )
+STEPPED = [
+    name
+    for name in CHAPTERS
+    if "stepper(" in (ROOT / "chapters" / f"{name}.ipynb").read_text(encoding="utf-8")
+]
+each_stepped = pytest.mark.parametrize(
+    "name", [f"chapters/{name}" for name in STEPPED], scope="module", ids=STEPPED
+)
 each_scheme = pytest.mark.parametrize("scheme", ["light", "dark"])
 
 
@@ -366,6 +374,11 @@ def first_chapter(reader):
 
 
 @each_chapter
+def test_every_chapter_has_something_to_move(chapter):
+    assert chapter.locator("[id^=stepper-], .moving.explorable").count()
+
+
+@each_stepped
 def test_the_stepper_steps_by_button_slider_and_key(chapter):
     unasked = chapter.locator(".prediction .quiet:visible")
     while unasked.count():  # the stepper may stand behind a prediction
