@@ -23,14 +23,18 @@ NORMS = (BatchStatisticsNorm, FixedStatisticsNorm, nn.GroupNorm, nn.BatchNorm2d)
 
 
 def page_network(
-    model: Network, input_shape: tuple[int, int, int] = (1, 28, 28), *, digits: Digits = 16
+    model: Network | SetTransformer,
+    input_shape: tuple[int, int, int] = (1, 28, 28),
+    *,
+    digits: Digits = 16,
 ) -> dict[str, Any]:
     """Describe a network for the page.
 
     Args:
         model: features in a row of layers (convolutions, the norms of this package, PyTorch's
             group norm and, in ``eval()``, its batch norm, ReLU, max-pooling, means over pixels,
-            flattening, linear layers) and a linear head.
+            flattening, linear layers) and a linear head; or a set transformer, for
+            ``templates/attention.js``, of which no shape is needed.
         input_shape: channels, height and width of one input; ``(d, 1, 1)`` for vectors.
         digits: bits of a weight, 16, 32 or 64. Half digits are enough to answer.
 
@@ -43,6 +47,8 @@ def page_network(
     """
     if digits not in DTYPES:
         raise ValueError(f"digits is {digits!r}: expected 16, 32 or 64")
+    if isinstance(model, SetTransformer):
+        return page_reader(model, digits)
     if not isinstance(model.features, nn.Sequential):
         kind = type(model.features).__name__
         raise ValueError(f"features are a {kind}: expected an nn.Sequential of known layers")
@@ -56,16 +62,15 @@ def page_network(
         own = [p.detach().flatten().cpu() for p in layer.parameters()]
         layers.append({**about, "at": sum(len(w) for w in weights)} if own else about)
         weights += own
-    ends = [layers[0].get("into"), model.head.out_features]
-    about = {"layers": layers, "input": list(input_shape), "ends": ends}
-    return {**about, "weights": packed(weights, digits)}
+    return {"layers": layers, "input": list(input_shape), "weights": packed(weights, digits)}
 
 
-def page_reader(model: SetTransformer, *, digits: Digits = 32) -> dict[str, Any]:
-    """Describe a set transformer for ``templates/attention.js``, with ``ends``, its sizes."""
+def page_reader(model: SetTransformer, digits: Digits) -> dict[str, Any]:
+    """Describe a set transformer by its sizes and its weights."""
+    ends = {"into": model.inputs, "out": model.outputs}
     sizes = {"width": model.read_x.out_features, "heads": model.heads, "count": len(model.layers)}
     weights = [p.detach().flatten().cpu() for p in model.parameters()]
-    return {"ends": [model.inputs, model.outputs], **sizes, "weights": packed(weights, digits)}
+    return {**ends, **sizes, "weights": packed(weights, digits)}
 
 
 def described(name: str, layer: nn.Module) -> dict[str, Any] | None:

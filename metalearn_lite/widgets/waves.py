@@ -9,7 +9,7 @@ from metalearn_lite.arguments import check_counts
 from metalearn_lite.in_context import SetTransformer
 from metalearn_lite.models import Network
 from metalearn_lite.plotting import UNNAMED
-from metalearn_lite.widgets.engine import page_network, page_reader
+from metalearn_lite.widgets.engine import page_network
 from metalearn_lite.widgets.filling import filled
 
 RATES = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1)
@@ -59,14 +59,10 @@ def sines(
             f"{most_steps} steps and waves {waves}: expected a model at least, a rate of {RATES}, "
             f"at most {len(PLACES)} points, and amplitudes above 0 and at most 5"
         )
-    networks = {
-        n: page_reader(m)
-        if isinstance(m, SetTransformer)
-        else page_network(m, (1, 1, 1), digits=32)
-        for n, m in models.items()
-    }
+    networks = {name: page_network(m, (1, 1, 1), digits=32) for name, m in models.items()}
     for name, network in networks.items():
-        if (ends := network["ends"]) != [1, 1]:
+        layers = network.get("layers", [network])
+        if (ends := (layers[0].get("into"), layers[-1]["out"])) != (1, 1):
             raise ValueError(f"{name} maps {ends[0]} numbers to {ends[1]}: expected one to one")
     data: dict[str, Any] = {"networks": networks, "waves": [list(wave) for wave in waves]}
     data |= {"colours": {name: colours.get(name, UNNAMED) for name in models}, "places": PLACES}

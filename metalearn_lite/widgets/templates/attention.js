@@ -3,7 +3,7 @@
 //
 //   const read = setTransformer(network, theta);     // network: its sizes; theta: its parameters, in torch's order
 //   read([[x], ...], [[y], ...], [[query], ...]);    // a list of outputs for each query
-function setTransformer({ ends: [inputs, outputs], width, heads, count }, theta) {
+function setTransformer({ into: inputs, out: outputs, width, heads, count }, theta) {
   let place = 0;
   const take = (length) => theta.subarray(place, place += length);
   const linear = (into, out) => {
