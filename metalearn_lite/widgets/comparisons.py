@@ -62,7 +62,7 @@ def order_of_methods(
     check_counts(trials=trials)
     if set(pair) - set(answers) or pair[0] == pair[1]:
         raise ValueError(f"pair is {pair}: expected two different of {list(answers)}")
-    check_counts(**{f"one of counts, {n:g},": n for n in among("count", count, counts)})
+    check_counts(**{f"count {n:g}": n for n in among("count", count, counts)})  # type: ignore[arg-type]
     data = {
         "answers": {n: base64.b64encode(bytes(a.tolist())).decode() for n, a in answers.items()},
         "questions": questions,

@@ -108,7 +108,7 @@ def test_nothing_is_fetched_stored_or_left_in_the_page(make, options):
         ({"counts": (2, 1)}, "rising, above 0"),
         ({"count": 3}, "rising, above 0"),
         ({"counts": (0, 2)}, "rising, above 0"),
-        ({"counts": (1, 2, 2.5)}, "one of counts, 2.5, is 2.5"),
+        ({"counts": (1, 2, 2.5)}, "count 2.5 is 2.5"),
         ({"colours": {"A": "#0072B2"}}, "as '#0072B2'"),
         ({"trials": 0}, "trials is 0"),
     ],
